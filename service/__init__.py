@@ -1,0 +1,3 @@
+"""Lazy Jacobians over HTTP."""
+
+__version__ = "0.1.0"

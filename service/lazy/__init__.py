@@ -1,0 +1,1 @@
+"""The lazy Jacobian: NumPy and asyncio, no I/O, no HTTP, no torch."""

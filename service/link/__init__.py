@@ -1,0 +1,1 @@
+"""What crosses the wall between the serving process and a worker."""

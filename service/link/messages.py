@@ -1,0 +1,254 @@
+"""The messages between the serving process and a worker: frozen values, no I/O.
+
+A request is answered by any number of `Part`s and then by one closing message. Arrays travel beside a message, not in
+it (see `channel`); a field that names arrays is a tuple of names, in the arrays' order.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a graph may be at most. Each is refused as `too-large`, `invalid-graph` or `invalid-request`, by its name.
+
+    Attributes:
+        graph_nodes: nodes of a graph, those of its subgraphs and local functions included.
+        graph_depth: nesting of subgraphs and of parentheses in an expression.
+        expression_length: characters of an expression.
+        tensor_elements: elements of one tensor in a request or an initializer.
+        tensor_rank: axes of a tensor.
+        loop_iterations: trips of a Loop or a Scan.
+    """
+
+    graph_nodes: int = 20_000
+    graph_depth: int = 64
+    expression_length: int = 20_000
+    tensor_elements: int = 2**28
+    tensor_rank: int = 16
+    loop_iterations: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ValueInfo:
+    """An input or output of a graph.
+
+    Attributes:
+        name: its name.
+        dtype: the contract's name of its dtype, None where the graph leaves it open.
+        shape: sizes; a symbolic dimension is a string, an unknown one None; None where the rank is open.
+        default: an input that has a value of its own (an initializer), which a session may override.
+    """
+
+    name: str
+    dtype: str | None
+    shape: tuple[int | str | None, ...] | None
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInfo:
+    """What a client sees of a registered graph.
+
+    Attributes:
+        graph_id: `sha256:` and the hash of the canonical model.
+        opset: the version of the ai.onnx operator set.
+        inputs: those that a session gives, and those with defaults.
+        outputs: in the graph's order.
+        operators: operator -> how often it stands in the graph and its subgraphs.
+    """
+
+    graph_id: str
+    opset: int
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
+    operators: dict[str, int]
+
+
+# --- what the serving process asks -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Compile:
+    """Make the one model of a graph. `source` is the contract's JSON, or its `model` as bytes.
+
+    `extra_outputs` are values of a `nodes` graph that a session's `ys` name besides the graph's outputs.
+    """
+
+    source: dict[str, Any]
+    extra_outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A graph at values for its inputs, by content. The arrays of `Open` and of a resent request are its values.
+
+    Attributes:
+        graph_id: the graph's.
+        point_id: hash of the graph and of every value.
+        precision: `native` or `float64`.
+    """
+
+    graph_id: str
+    point_id: str
+    precision: str = "native"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a worker needs to make a point again: the model, and its inputs as the arrays beside the message."""
+
+    model: bytes
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request about a point bears: the point, and its content where the worker is not known to hold it.
+
+    Where a worker answers `Missing`, the same request is sent again with the content.
+    """
+
+    point: Point
+    content: Content | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """The function whose Jacobian is taken at a point.
+
+    Attributes:
+        y: the output; the rows' origin.
+        xs: the inputs, each row is evaluated for all of them.
+        x1: for a Hessian, the input whose gradient `dy/dx1` the rows are taken of; else None.
+        batch_axis: 0 or None.
+    """
+
+    y: str
+    xs: tuple[str, ...]
+    x1: str | None = None
+    batch_axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Evaluate a point forwards and say the dtypes and shapes of its outputs. No row."""
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a function's Jacobian. Answered by `RowsPart`s in the order asked, batch by batch, then `Done`."""
+
+    question: Question
+    function: Function
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of outputs, as arrays."""
+
+    question: Question
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A VJP (`cotangents` by y, answered by x) or a JVP (`tangents` by x, answered by y).
+
+    The arrays are the vectors first, then the point's values where the content is sent.
+    `batched` is whether every vector and answer leads with one more axis.
+    """
+
+    question: Question
+    kind: Literal["vjp", "jvp"]
+    ys: tuple[str, ...]
+    xs: tuple[str, ...]
+    vectors: tuple[str, ...]
+    batched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Nobody waits for that request any more."""
+
+    request: int
+
+
+# --- what a worker answers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker has warmed up."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life, once a second, whatever is being computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The answer to `Compile`: the canonical model and what a client sees of it."""
+
+    model: bytes
+    info: GraphInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The answer to `Open`: what a point's inputs and outputs are, concretely."""
+
+    outputs: tuple[ValueInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowsPart:
+    """Some rows, complete for every x. Arrays: one for each of the function's xs, `[R, N]` or `[B, R, N]`."""
+
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The request is answered; its arrays, if it asked for any, are beside this message."""
+
+    names: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The worker does not hold the point (any more): ask again with its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A problem, by name."""
+
+    name: str
+    detail: str
+    faults: tuple[tuple[str, str], ...] = ()
+
+
+Message: TypeAlias = (
+    Compile
+    | Open
+    | Rows
+    | Values
+    | Product
+    | Cancel
+    | Ready
+    | Beat
+    | Compiled
+    | Opened
+    | RowsPart
+    | Done
+    | Missing
+    | Refused
+)

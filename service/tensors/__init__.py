@@ -1,0 +1,1 @@
+"""Dense arrays as the contract names them: dtypes, the JSON form, files."""
