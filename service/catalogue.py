@@ -32,21 +32,228 @@ class Operator:
 
 
 # Each family below names the file of `service/operators/` that has its kernels.
-ELEMENTWISE: tuple[Operator, ...] = ()
-ACTIVATIONS: tuple[Operator, ...] = ()
-REDUCTIONS: tuple[Operator, ...] = ()
-LINEAR: tuple[Operator, ...] = ()
-SHAPING: tuple[Operator, ...] = ()
-GATHERING: tuple[Operator, ...] = ()
-CREATION: tuple[Operator, ...] = ()
-CONVOLUTION: tuple[Operator, ...] = ()
-POOLING: tuple[Operator, ...] = ()
-NORMALIZATION: tuple[Operator, ...] = ()
-RECURRENT: tuple[Operator, ...] = ()
-RESAMPLING: tuple[Operator, ...] = ()
-ATTENTION: tuple[Operator, ...] = ()
-CONTROL_FLOW: tuple[Operator, ...] = ()
-QUANTIZATION: tuple[Operator, ...] = ()
+ELEMENTWISE: tuple[Operator, ...] = (
+    Operator("Abs", (6,)),
+    Operator("Acos", (7,)),
+    Operator("Acosh", (9,)),
+    Operator("Add", (7,)),
+    Operator("And", (7,), differentiable=False),
+    Operator("Asin", (7,)),
+    Operator("Asinh", (9,)),
+    Operator("Atan", (7,)),
+    Operator("Atanh", (9,)),
+    Operator("BitCast", (26,), differentiable=False),
+    Operator("BitShift", (11,), differentiable=False),
+    Operator("BitwiseAnd", (18,), differentiable=False),
+    Operator("BitwiseNot", (18,), differentiable=False),
+    Operator("BitwiseOr", (18,), differentiable=False),
+    Operator("BitwiseXor", (18,), differentiable=False),
+    Operator("Cast", (6,)),
+    Operator("CastLike", (15,)),
+    Operator("Ceil", (6,), differentiable=False),
+    Operator("Clip", (6, 11)),
+    Operator("Cos", (7,)),
+    Operator("Cosh", (9,)),
+    Operator("Div", (7,)),
+    Operator("Equal", (7,), differentiable=False),
+    Operator("Erf", (9,)),
+    Operator("Exp", (6,)),
+    Operator("Floor", (6,), differentiable=False),
+    Operator("Greater", (7,), differentiable=False),
+    Operator("GreaterOrEqual", (12,), differentiable=False),
+    Operator("Identity", (1,)),
+    Operator("IsInf", (10,), differentiable=False),
+    Operator("IsNaN", (9,), differentiable=False),
+    Operator("Less", (7,), differentiable=False),
+    Operator("LessOrEqual", (12,), differentiable=False),
+    Operator("Log", (6,)),
+    Operator("Max", (6,)),
+    Operator("Mean", (6,)),
+    Operator("Min", (6,)),
+    Operator("Mod", (10,)),
+    Operator("Mul", (7,)),
+    Operator("Neg", (6,)),
+    Operator("Not", (1,), differentiable=False),
+    Operator("Or", (7,), differentiable=False),
+    Operator("Pow", (7,)),
+    Operator("Reciprocal", (6,)),
+    Operator("Round", (11,), differentiable=False),
+    Operator("Sign", (9,), differentiable=False),
+    Operator("Sin", (7,)),
+    Operator("Sinh", (9,)),
+    Operator("Sqrt", (6,)),
+    Operator("Sub", (7,)),
+    Operator("Sum", (6,)),
+    Operator("Tan", (7,)),
+    Operator("Where", (9,)),
+    Operator("Xor", (7,), differentiable=False),
+)
+ACTIVATIONS: tuple[Operator, ...] = (
+    Operator("Celu", (12,)),
+    Operator("Elu", (6,)),
+    Operator("Gelu", (20,)),
+    Operator("HardSigmoid", (6,)),
+    Operator("HardSwish", (14,)),
+    Operator("Hardmax", (1, 13), differentiable=False),
+    Operator("LeakyRelu", (6,)),
+    Operator("LogSoftmax", (1, 13)),
+    Operator("Mish", (18,)),
+    Operator("PRelu", (7,)),
+    Operator("Relu", (6,)),
+    Operator("Selu", (6,)),
+    Operator("Shrink", (9,)),
+    Operator("Sigmoid", (6,)),
+    Operator("Softmax", (1, 13)),
+    Operator("Softplus", (1,)),
+    Operator("Softsign", (1,)),
+    Operator("SwiGLU", (28,)),
+    Operator("Swish", (24,)),
+    Operator("Tanh", (6,)),
+    Operator("ThresholdedRelu", (10,)),
+    Operator("BiasGelu", (1,), domain=MICROSOFT),
+    Operator("FastGelu", (1,), domain=MICROSOFT),
+    Operator("Gelu", (1,), domain=MICROSOFT),
+    Operator("QuickGelu", (1,), domain=MICROSOFT),
+)
+REDUCTIONS: tuple[Operator, ...] = (
+    Operator("ArgMax", (1,), differentiable=False),
+    Operator("ArgMin", (1,), differentiable=False),
+    Operator("CumProd", (26,)),
+    Operator("CumSum", (11,)),
+    Operator("ReduceL1", (1, 18)),
+    Operator("ReduceL2", (1, 18)),
+    Operator("ReduceLogSum", (1, 18)),
+    Operator("ReduceLogSumExp", (1, 18)),
+    Operator("ReduceMax", (1, 18)),
+    Operator("ReduceMean", (1, 18)),
+    Operator("ReduceMin", (1, 18)),
+    Operator("ReduceProd", (1, 18)),
+    Operator("ReduceSum", (1, 13)),
+    Operator("ReduceSumSquare", (1, 18)),
+    Operator("TopK", (1, 10)),
+)
+LINEAR: tuple[Operator, ...] = (
+    Operator("Det", (11,)),
+    Operator("Einsum", (12,)),
+    Operator("Gemm", (7,)),
+    Operator("MatMul", (1,)),
+    Operator("LinearRegressor", (1,), unsupported="Every post_transform but NONE.", domain=ML),
+    Operator("Normalizer", (1,), domain=ML),
+    Operator("Scaler", (1,), domain=ML),
+    Operator("FusedMatMul", (1,), unsupported="transBatchA and transBatchB.", domain=MICROSOFT),
+)
+SHAPING: tuple[Operator, ...] = (
+    Operator("CenterCropPad", (18,)),
+    Operator("Concat", (4,)),
+    Operator("DepthToSpace", (1,)),
+    Operator("Expand", (8,)),
+    Operator("Flatten", (1,)),
+    Operator("Pad", (2, 11)),
+    Operator("Reshape", (5,)),
+    Operator("Shape", (1,), differentiable=False),
+    Operator("Size", (1,), differentiable=False),
+    Operator("Slice", (1, 10)),
+    Operator("SpaceToDepth", (1,)),
+    Operator("Split", (2, 13)),
+    Operator("Squeeze", (1, 13)),
+    Operator("Tile", (6,)),
+    Operator("Transpose", (1,)),
+    Operator("Trilu", (14,)),
+    Operator("Unsqueeze", (1, 13)),
+)
+GATHERING: tuple[Operator, ...] = (
+    Operator("Compress", (9,), unsupported="A condition that depends on a differentiated input."),
+    Operator("Gather", (1,)),
+    Operator("GatherElements", (11,)),
+    Operator("GatherND", (11,)),
+    Operator("NonZero", (9,), differentiable=False, unsupported="Elements that depend on a differentiated input."),
+    Operator("OneHot", (9,)),
+    Operator("ReverseSequence", (10,)),
+    Operator("Scatter", (9,)),
+    Operator("ScatterElements", (11,)),
+    Operator("ScatterND", (11,)),
+    Operator("TensorScatter", (24,)),
+    Operator("Unique", (11,), differentiable=False, unsupported="Elements that depend on a differentiated input."),
+    Operator("ArrayFeatureExtractor", (1,), domain=ML),
+)
+CREATION: tuple[Operator, ...] = (
+    Operator("BlackmanWindow", (17,), differentiable=False),
+    Operator("Constant", (1,), differentiable=False, unsupported="Strings and sparse tensors."),
+    Operator("ConstantOfShape", (9,), differentiable=False),
+    Operator("EyeLike", (9,), differentiable=False),
+    Operator("HammingWindow", (17,), differentiable=False),
+    Operator("HannWindow", (17,), differentiable=False),
+    Operator("Range", (11,), differentiable=False, unsupported="Limits that depend on a differentiated input."),
+)
+CONVOLUTION: tuple[Operator, ...] = (
+    Operator("Col2Im", (18,)),
+    Operator("Conv", (1,), unsupported="More than three spatial axes."),
+    Operator("ConvTranspose", (1,), unsupported="More than three spatial axes."),
+)
+POOLING: tuple[Operator, ...] = (
+    Operator("AveragePool", (7,)),
+    Operator("GlobalAveragePool", (1,)),
+    Operator("GlobalLpPool", (2,)),
+    Operator("GlobalMaxPool", (1,)),
+    Operator("LpPool", (2,)),
+    Operator("MaxPool", (1,)),
+)
+NORMALIZATION: tuple[Operator, ...] = (
+    Operator("BatchNormalization", (7, 9, 14), unsupported="Training mode before opset 14."),
+    Operator("Dropout", (7, 10, 12), unsupported="Training mode, unless the ratio is 0."),
+    Operator("GroupNormalization", (18, 21)),
+    Operator("InstanceNormalization", (6,)),
+    Operator("LRN", (1,)),
+    Operator("LayerNormalization", (17,)),
+    Operator("LpNormalization", (1,)),
+    Operator("MeanVarianceNormalization", (9,)),
+    Operator("RMSNormalization", (23,)),
+    Operator("SimplifiedLayerNormalization", (1,), domain=MICROSOFT),
+    Operator("SkipLayerNormalization", (1,), domain=MICROSOFT),
+    Operator("SkipSimplifiedLayerNormalization", (1,), domain=MICROSOFT),
+)
+RECURRENT: tuple[Operator, ...] = (
+    Operator("GRU", (7,)),
+    Operator("LSTM", (7,)),
+    Operator("RNN", (7,)),
+)
+RESAMPLING: tuple[Operator, ...] = (
+    Operator("Resize", (10, 11, 18)),
+    Operator("Upsample", (7, 9)),
+)
+SAMPLING: tuple[Operator, ...] = (
+    Operator("AffineGrid", (20,)),
+    Operator("GridSample", (16, 20)),
+)
+SIGNAL: tuple[Operator, ...] = (
+    Operator("DFT", (17, 20)),
+    Operator("MelWeightMatrix", (17,), differentiable=False),
+    Operator("STFT", (17,)),
+)
+ATTENTION: tuple[Operator, ...] = (
+    Operator("Attention", (23, 24, 25)),
+    Operator("RotaryEmbedding", (23,)),
+)
+LOSSES: tuple[Operator, ...] = (
+    Operator("NegativeLogLikelihoodLoss", (12,)),
+    Operator("SoftmaxCrossEntropyLoss", (12,)),
+)
+CONTROL_FLOW: tuple[Operator, ...] = (
+    Operator("If", (1,), unsupported="Branches that give sequences or optionals."),
+    Operator("Loop", (1,), unsupported="Carried sequences or optionals; more than 100,000 trips."),
+    Operator("Scan", (8, 9), unsupported="More than 100,000 trips."),
+)
+QUANTIZATION: tuple[Operator, ...] = (
+    Operator("DequantizeLinear", (10,), unsupported="8-bit floats, uint16 and narrower integers than 8 bits."),
+    Operator("DynamicQuantizeLinear", (11,)),
+    Operator("MatMulInteger", (10,), differentiable=False),
+    Operator(
+        "QuantizeLinear",
+        (10,),
+        differentiable=False,
+        unsupported="8-bit floats, uint16 and narrower integers than 8 bits.",
+    ),
+)
 EXPRESSIONS: tuple[Operator, ...] = (Operator("Promote", (1,), domain=EXPRESSION),)
 
 FAMILIES: dict[str, tuple[Operator, ...]] = {
@@ -62,7 +269,10 @@ FAMILIES: dict[str, tuple[Operator, ...]] = {
     "normalization": NORMALIZATION,
     "recurrent": RECURRENT,
     "resampling": RESAMPLING,
+    "sampling": SAMPLING,
+    "signal": SIGNAL,
     "attention": ATTENTION,
+    "losses": LOSSES,
     "control_flow": CONTROL_FLOW,
     "quantization": QUANTIZATION,
     "expression": EXPRESSIONS,

@@ -1,13 +1,21 @@
 """What a lazy block asks of whoever evaluates: one verb."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 
 class Evaluator(Protocol):
-    """Rows of one function at one point, for all its xs."""
+    """Rows of one function at one point, for all its xs.
+
+    Attributes:
+        timings: seconds by phase (`forward`, `rows`, `queue`) of what it has evaluated so far.
+    """
+
+    @property
+    def timings(self) -> Mapping[str, float]:  # noqa: D102
+        ...
 
     def rows(self, rows: Sequence[int]) -> AsyncIterator[tuple[Sequence[int], Sequence[np.ndarray]]]:
         """Evaluate rows, batch by batch.

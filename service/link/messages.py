@@ -1,11 +1,13 @@
 """The messages between the serving process and a worker: frozen values, no I/O.
 
-A request is answered by any number of `Part`s and then by one closing message. Arrays travel beside a message, not in
-it (see `channel`); a field that names arrays is a tuple of names, in the arrays' order.
+A request is answered by one message, rows by several `RowsPart`s of which the last says so. Arrays travel beside a
+message, not in it (see `channel`); a field that names arrays is a tuple of names, in the arrays' order.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,7 @@ class GraphInfo:
 # --- what the serving process asks -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Compile:
+class Compile(Struct, frozen=True, tag=True, array_like=True):
     """Make the one model of a graph. `source` is the contract's JSON, or its `model` as bytes.
 
     `extra_outputs` are values of a `nodes` graph that a session's `ys` name besides the graph's outputs.
@@ -79,8 +80,7 @@ class Compile:
     extra_outputs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True, tag=True, array_like=True):
     """A graph at values for its inputs, by content. The arrays of `Open` and of a resent request are its values.
 
     Attributes:
@@ -94,16 +94,14 @@ class Point:
     precision: str = "native"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True, tag=True, array_like=True):
     """What a worker needs to make a point again: the model, and its inputs as the arrays beside the message."""
 
     model: bytes
     inputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True, tag=True, array_like=True):
     """What a request about a point bears: the point, and its content where the worker is not known to hold it.
 
     Where a worker answers `Missing`, the same request is sent again with the content.
@@ -113,8 +111,7 @@ class Question:
     content: Content | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Struct, frozen=True, tag=True, array_like=True):
     """The function whose Jacobian is taken at a point.
 
     Attributes:
@@ -130,32 +127,28 @@ class Function:
     batch_axis: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Struct, frozen=True, tag=True, array_like=True):
     """Evaluate a point forwards and say the dtypes and shapes of its outputs. No row."""
 
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of a function's Jacobian. Answered by `RowsPart`s in the order asked, batch by batch, then `Done`."""
+class Rows(Struct, frozen=True, tag=True, array_like=True):
+    """Rows of a function's Jacobian, at least one. Answered by `RowsPart`s in the order asked, batch by batch."""
 
     question: Question
     function: Function
     rows: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+class Values(Struct, frozen=True, tag=True, array_like=True):
     """The values of outputs, as arrays."""
 
     question: Question
     outputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(Struct, frozen=True, tag=True, array_like=True):
     """A VJP (`cotangents` by y, answered by x) or a JVP (`tangents` by x, answered by y).
 
     The arrays are the vectors first, then the point's values where the content is sent.
@@ -170,8 +163,7 @@ class Product:
     batched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True, tag=True, array_like=True):
     """Nobody waits for that request any more."""
 
     request: int
@@ -180,55 +172,54 @@ class Cancel:
 # --- what a worker answers -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True, tag=True, array_like=True):
     """The worker has warmed up."""
 
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Struct, frozen=True, tag=True, array_like=True):
     """A sign of life, once a second, whatever is being computed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(Struct, frozen=True, tag=True, array_like=True):
     """The answer to `Compile`: the canonical model and what a client sees of it."""
 
     model: bytes
     info: GraphInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The answer to `Open`: what a point's inputs and outputs are, concretely."""
+class Opened(Struct, frozen=True, tag=True, array_like=True):
+    """The answer to `Open`: what a point's outputs are, concretely."""
 
     outputs: tuple[ValueInfo, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RowsPart:
-    """Some rows, complete for every x. Arrays: one for each of the function's xs, `[R, N]` or `[B, R, N]`."""
+class RowsPart(Struct, frozen=True, tag=True, array_like=True):
+    """Some rows, complete for every x. Arrays: one for each of the function's xs, `[R, N]` or `[B, R, N]`.
+
+    Attributes:
+        rows: their numbers, in the order asked.
+        last: whether the request is answered with them.
+        seconds: what they took to evaluate.
+    """
 
     rows: tuple[int, ...]
+    last: bool
+    seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The request is answered; its arrays, if it asked for any, are beside this message."""
+class Done(Struct, frozen=True, tag=True, array_like=True):
+    """The request is answered; the arrays beside this message have these names."""
 
-    names: tuple[str, ...] = ()
-    timings: dict[str, float] = field(default_factory=dict)
+    names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True, tag=True, array_like=True):
     """The worker does not hold the point (any more): ask again with its content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True, tag=True, array_like=True):
     """A problem, by name."""
 
     name: str

@@ -2,3 +2,47 @@
 
 Importing this package registers every kernel. A kernel's signature is its specification (see `registry`).
 """
+
+from service.operators import (
+    activations,
+    attention,
+    control_flow,
+    convolution,
+    creation,
+    elementwise,
+    expression,
+    gathering,
+    linear,
+    losses,
+    normalization,
+    pooling,
+    quantization,
+    recurrent,
+    reductions,
+    resampling,
+    sampling,
+    shaping,
+    signal,
+)
+
+__all__ = [
+    "activations",
+    "attention",
+    "control_flow",
+    "convolution",
+    "creation",
+    "elementwise",
+    "expression",
+    "gathering",
+    "linear",
+    "losses",
+    "normalization",
+    "pooling",
+    "quantization",
+    "recurrent",
+    "reductions",
+    "resampling",
+    "sampling",
+    "shaping",
+    "signal",
+]

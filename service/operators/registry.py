@@ -19,7 +19,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ Floats: TypeAlias = tuple[float, ...]
 Static: TypeAlias = Annotated[Tensor, "static"]
 Body: TypeAlias = Callable[..., tuple[Tensor, ...]]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Kind: TypeAlias = Literal["tensor", "static", "ints", "floats"]
 
 ELEMENT_LIMIT = 2**31
@@ -116,14 +117,14 @@ KERNELS: dict[tuple[str, str], list[Kernel]] = {}
 """(domain, op) -> its kernels, newest first."""
 
 
-def kernel(op: str, since: int = 1, domain: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(op: str, since: int = 1, domain: str = "") -> Callable[[Function], Function]:
     """Register the decorated function as `op` from opset `since` on.
 
     Raises:
         TypeError: at import, where the same version is registered twice.
     """
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    def register(function: Function) -> Function:
         versions = KERNELS.setdefault((domain, op), [])
         if any(k.since == since for k in versions):
             raise TypeError(f"{op} is registered twice for opset {since}")

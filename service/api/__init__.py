@@ -1,0 +1,1 @@
+"""All of HTTP: what is asked becomes one call of `service.sessions`, what it answers becomes a representation."""

@@ -1,0 +1,196 @@
+"""What clients send, as typed dictionaries: the check of a request and its schema in the document are one text.
+
+What is left out is absent, so there are no defaults and no nulls that mean nothing. Tensors are not looked into here:
+they go to `service.tensors.wire` as they are.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, WithJsonSchema, with_config
+from typing_extensions import TypeAliasType, TypedDict
+
+from service.tensors.dtypes import NAMES
+
+_strict = with_config(ConfigDict(strict=True, extra="forbid"))
+
+Dtype = TypeAliasType(
+    "Dtype",
+    Annotated[str, Field(pattern=f"^({'|'.join(NAMES)})$"), WithJsonSchema({"type": "string", "enum": list(NAMES)})],
+)
+Cache = TypeAliasType("Cache", Literal["shared", "session"])
+Precision = TypeAliasType("Precision", Literal["native", "float64"])
+Names = TypeAliasType(
+    "Names",
+    Annotated[
+        str | list[str],
+        WithJsonSchema(
+            {
+                "title": "Names",
+                "description": "A name, or a list of names. A name may stand twice, and its blocks do too.",
+                "examples": ["y", ["y", "z"]],
+            }
+        ),
+    ],
+)
+TensorLike = TypeAliasType(
+    "TensorLike",
+    Annotated[
+        Any,
+        WithJsonSchema(
+            {
+                "title": "TensorLike",
+                "description": "A Tensor, a bare number, or a nested list of numbers. "
+                'NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".',
+                "examples": [[[1, 2], [3, 4]]],
+            }
+        ),
+    ],
+)
+Values = dict[str, TensorLike]
+
+
+@_strict
+class ExpressionGraph(TypedDict):
+    """Infix expressions over the named inputs and over each other."""
+
+    format: Literal["expression"]
+    outputs: Annotated[dict[str, str], Field(min_length=1, description="The expression of each output.")]
+
+
+@_strict
+class Node(TypedDict):
+    """One ONNX operator."""
+
+    op: Annotated[str, Field(description="ONNX's name of the operator.")]
+    inputs: NotRequired[Annotated[list[str], Field(description="An empty name is an input left out.")]]
+    outputs: list[str]
+    attributes: NotRequired[
+        Annotated[dict[str, Any], Field(description="ONNX's names; tensors as Tensor, graphs as nodes.")]
+    ]
+    domain: NotRequired[Annotated[str, Field(description="Left out for ONNX's own operators.")]]
+    name: NotRequired[Annotated[str, Field(description="What errors call the node by.")]]
+
+
+@_strict
+class NodesGraph(TypedDict):
+    """ONNX operators in readable JSON, in any order."""
+
+    format: Literal["nodes"]
+    opset: Annotated[int, Field(ge=1, description="The version of ONNX's operator set.")]
+    nodes: list[Node]
+    initializers: NotRequired[Annotated[Values, Field(description="Constants by name.")]]
+    outputs: NotRequired[Annotated[list[str], Field(description="May be left out where a session's `ys` name them.")]]
+
+
+@_strict
+class OnnxGraph(TypedDict):
+    """A serialized ONNX ModelProto, without external data."""
+
+    format: Literal["onnx"]
+    model: Annotated[str, WithJsonSchema({"type": "string", "format": "byte"}), Field(description="In base64.")]
+
+
+@_strict
+class GraphRef(TypedDict):
+    """A graph that was registered before."""
+
+    format: Literal["ref"]
+    graph_id: Annotated[str, Field(description="As `register_graph` answered it.")]
+
+
+DEFINITIONS: dict[str, type] = {"expression": ExpressionGraph, "nodes": NodesGraph, "onnx": OnnxGraph}
+"""What can be registered, by format."""
+
+GRAPHS: dict[str, type] = {**DEFINITIONS, "ref": GraphRef}
+"""What a session can be opened on, by format."""
+
+
+def _union(title: str, description: str, formats: dict[str, type]) -> dict[str, Any]:
+    refs = {name: f"#/components/schemas/{model.__name__}" for name, model in formats.items()}
+    return {
+        "title": title,
+        "description": description,
+        "oneOf": [{"$ref": ref} for ref in refs.values()],
+        "discriminator": {"propertyName": "format", "mapping": refs},
+    }
+
+
+GraphDefinition = TypeAliasType(
+    "GraphDefinition",
+    Annotated[dict[str, Any], WithJsonSchema(_union("GraphDefinition", "A graph, said in full.", DEFINITIONS))],
+)
+Graph = TypeAliasType(
+    "Graph",
+    Annotated[dict[str, Any], WithJsonSchema(_union("Graph", "A graph, said in full or by its id.", GRAPHS))],
+)
+
+
+@_strict
+class SessionCreate(TypedDict):
+    """A graph, values for its inputs, and the choice of what to differentiate by what."""
+
+    graph: Graph
+    inputs: Annotated[Values, Field(description="Values by name, for all inputs that have no default.")]
+    ys: NotRequired[Annotated[Names, Field(description="What to differentiate; all outputs if left out.")]]
+    xs: NotRequired[
+        Annotated[Names, Field(description="By what; all floating-point inputs without a default if left out.")]
+    ]
+    batch_axis: NotRequired[
+        Annotated[
+            Annotated[int, Field(ge=0, le=0)] | None,
+            Field(description="0 where the first axis of every `x` and `y` counts samples; null, as if left out."),
+        ]
+    ]
+    dtype: NotRequired[Annotated[Dtype, Field(description="What bare numbers become; the graph's own if left out.")]]
+    ttl_seconds: NotRequired[
+        Annotated[
+            float,
+            Field(gt=0, allow_inf_nan=False, description="How long the session lives after each use."),
+        ]
+    ]
+    cache: NotRequired[
+        Annotated[
+            Cache, Field(description="`shared` (if left out): rows are found by content. `session`: rows are its own.")
+        ]
+    ]
+    label: NotRequired[Annotated[str, Field(max_length=1000, description="A word of your own.")]]
+    precision: NotRequired[
+        Annotated[Precision, Field(description="`native` (if left out), or `float64` for graphs of lower precision.")]
+    ]
+
+
+@_strict
+class InputsUpdate(TypedDict):
+    """New values for some of a session's inputs."""
+
+    inputs: Annotated[Values, Field(description="Values by name; the same shapes and dtypes. The others stay.")]
+
+
+@_strict
+class VjpRequest(TypedDict):
+    """The vectors of a vector-Jacobian product."""
+
+    cotangents: Annotated[
+        Values, Field(min_length=1, description="By output, of its shape, or all with one more leading axis.")
+    ]
+
+
+@_strict
+class JvpRequest(TypedDict):
+    """The vectors of a Jacobian-vector product."""
+
+    tangents: Annotated[
+        Values, Field(min_length=1, description="By input, of its shape, or all with one more leading axis.")
+    ]
+
+
+SCHEMAS: tuple[Any, ...] = (
+    Graph,
+    GraphDefinition,
+    *GRAPHS.values(),
+    SessionCreate,
+    InputsUpdate,
+    VjpRequest,
+    JvpRequest,
+)
+"""What the document names of what is sent; what these are made of is named too."""

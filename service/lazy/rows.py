@@ -1,0 +1,291 @@
+"""Rows in the cache, rows in flight, and rows that are missing.
+
+The rows of one function at one point (`Rows`) are kept in pages: arrays of consecutive rows, one array for each x, and
+a mark for each row that is valid. A page is what is evicted. Whoever asks for rows pins their pages, joins the flights
+that are evaluating some of them, and starts one flight for the rest; so no row is evaluated twice at once.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from service.lazy.evaluator import Evaluator
+
+PAGE_BYTES = 4 << 20
+"""What a page holds at most, for all xs; a row is never divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An x as the rows see it: its dtype and the elements of one row (of one sample, with a batch)."""
+
+    dtype: np.dtype
+    size: int
+
+
+@dataclass(eq=False, slots=True)
+class Page:
+    """Consecutive rows.
+
+    Attributes:
+        first: the number of the first.
+        arrays: for each x `[R, N]`, or `[B, R, N]` with a batch.
+        valid: which rows are there, `[R]`.
+        pins: requests and flights that need it to stay.
+    """
+
+    first: int
+    arrays: tuple[np.ndarray, ...]
+    valid: np.ndarray
+    pins: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of the budget."""
+        return sum(a.nbytes for a in self.arrays) + self.valid.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a request did to the cache: rows evaluated for it, and rows that were there or on their way."""
+
+    computed: int
+    cached: int
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class Flight:
+    """An evaluation that is under way, for as many requests as wait for its rows; without any, it is cancelled."""
+
+    def __init__(self, rows: "Rows", missing: Sequence[int], evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._rows = rows
+        self._pending = set(missing)
+        self._waiting = 0
+        self._moved = asyncio.Event()
+        self._task = asyncio.create_task(self._fly(missing))
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    @property
+    def timings(self) -> Mapping[str, float]:
+        """Seconds by phase, so far."""
+        return self._evaluator.timings
+
+    def join(self) -> None:
+        """One request more waits."""
+        self._waiting += 1
+
+    def leave(self) -> None:
+        """One request less waits."""
+        self._waiting -= 1
+        if not self._waiting and self._pending:
+            self._task.cancel()
+
+    async def wait(self, needed: set[int]) -> None:
+        """Wait until none of the needed rows is pending.
+
+        Raises:
+            Problem: the evaluation failed.
+        """
+        while needed & self._pending:
+            if self._task.done():
+                self._task.result()
+            await self._moved.wait()
+
+    async def _fly(self, missing: Sequence[int]) -> None:
+        rows = self._rows
+        try:
+            with rows.pinned(missing) as pages:
+                async for part, arrays in self._evaluator.rows(missing):
+                    rows.write(pages, part, arrays)
+                    self._pending.difference_update(part)
+                    self._land(part)
+        finally:
+            self._land(tuple(self._pending))
+
+    def _land(self, part: Sequence[int]) -> None:
+        for row in part:
+            self._rows.flights.pop(row, None)
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+
+class Rows:
+    """The rows of one function at one point, for all its xs.
+
+    Args:
+        cache: whose budget they are under.
+        key: what they are found by.
+        total: how many there are.
+        operands: the xs.
+        samples: B, None without a batch.
+    """
+
+    def __init__(
+        self, cache: "RowCache", key: Hashable, total: int, operands: Sequence[Operand], samples: int | None
+    ) -> None:
+        self.key = key
+        self.total = total
+        self.flights: dict[int, Flight] = {}
+        self._cache = cache
+        self.operands = tuple(operands)
+        self._samples = samples
+        self.row_bytes = sum(o.size * o.dtype.itemsize for o in operands) * (samples or 1)
+        self.page_rows = max(1, min(total, PAGE_BYTES // max(self.row_bytes, 1)))
+
+    @property
+    def cached(self) -> int:
+        """How many rows are there now."""
+        return sum(int(p.valid.sum()) for p in self._cache.pages_of(self).values())
+
+    @contextmanager
+    def pinned(self, rows: Sequence[int] | np.ndarray) -> Iterator[dict[int, Page]]:
+        """The pages of these rows, made where they are missing, kept as long as the context is open."""
+        numbers = np.unique(np.asarray(rows, np.int64) // self.page_rows).tolist()
+        pages = {n: self._cache.page(self, n) for n in numbers}
+        for page in pages.values():
+            page.pins += 1
+        self._cache.trim()
+        try:
+            yield pages
+        finally:
+            for page in pages.values():
+                page.pins -= 1
+
+    async def fill(self, pages: Mapping[int, Page], rows: np.ndarray, evaluator: Evaluator) -> Tally:
+        """Make rows valid: what is missing is evaluated, what is on its way awaited.
+
+        Args:
+            pages: the rows' pages, pinned.
+            rows: distinct, ascending, `[R]`.
+            evaluator: of this function at this point.
+
+        Raises:
+            Problem: some rows could not be evaluated; those that were stay.
+        """
+        lacking = [r for n, page in pages.items() for r in self._lacking(n, page, rows)]
+        if not lacking:
+            return Tally(0, len(rows))
+        joined: dict[Flight, set[int]] = {}
+        for row in lacking:
+            if row in self.flights:
+                joined.setdefault(self.flights[row], set()).add(row)
+        missing = [row for row in lacking if row not in self.flights]
+        own = None
+        if missing:
+            own = Flight(self, missing, evaluator)
+            self.flights.update(dict.fromkeys(missing, own))
+            joined[own] = set(missing)
+        for flight in joined:
+            flight.join()
+        try:
+            for flight, needed in joined.items():
+                await flight.wait(needed)
+        finally:
+            for flight in joined:
+                flight.leave()
+        return Tally(len(missing), len(rows) - len(missing), own.timings if own else {})
+
+    def _lacking(self, number: int, page: Page, rows: np.ndarray) -> list[int]:
+        start, stop = np.searchsorted(rows, (number * self.page_rows, (number + 1) * self.page_rows))
+        part = rows[start:stop]
+        found: list[int] = part[~page.valid[part - page.first]].tolist()
+        return found
+
+    def write(self, pages: Mapping[int, Page], part: Sequence[int], arrays: Sequence[np.ndarray]) -> None:
+        """Put evaluated rows in their pages, and then mark them valid."""
+        rows = np.asarray(part, np.int64)
+        for number in np.unique(rows // self.page_rows).tolist():
+            page = pages[number]
+            here = rows // self.page_rows == number
+            local = rows[here] - page.first
+            for kept, values in zip(page.arrays, arrays, strict=True):
+                if self._samples is None:
+                    kept[local] = values[here]
+                else:
+                    kept[:, local] = values[:, here]
+            page.valid[local] = True
+
+    def make_page(self, number: int) -> Page:
+        """A page without a valid row."""
+        first = number * self.page_rows
+        count = min(self.page_rows, self.total - first)
+        lead = (count,) if self._samples is None else (self._samples, count)
+        return Page(
+            first,
+            tuple(np.empty((*lead, o.size), o.dtype) for o in self.operands),
+            np.zeros(count, bool),
+        )
+
+
+class RowCache:
+    """All pages, within a budget: the least recently used that nobody needs goes first.
+
+    Args:
+        budget: bytes. What is pinned stays even where it is more.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._bytes = 0
+        self._known: WeakValueDictionary[Hashable, Rows] = WeakValueDictionary()
+        self._pages: OrderedDict[tuple[Rows, int], Page] = OrderedDict()
+        self._of: dict[Rows, dict[int, Page]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """What the pages take."""
+        return self._bytes
+
+    def find(self, key: Hashable) -> Rows | None:
+        """The rows of that key, if any are held or under way."""
+        return self._known.get(key)
+
+    def rows(self, key: Hashable, total: int, operands: Sequence[Operand], samples: int | None) -> Rows:
+        """The rows of that key, from now on if not before."""
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = Rows(self, key, total, operands, samples)
+        return found
+
+    def pages_of(self, rows: Rows) -> Mapping[int, Page]:
+        """The pages that are held of some rows, by number."""
+        return self._of.get(rows, {})
+
+    def page(self, rows: Rows, number: int) -> Page:
+        """One page, made where it is missing; the most recently used from now on."""
+        page = self._pages.get((rows, number))
+        if page is None:
+            page = self._pages[rows, number] = self._of.setdefault(rows, {})[number] = rows.make_page(number)
+            self._bytes += page.nbytes
+        self._pages.move_to_end((rows, number))
+        return page
+
+    def trim(self) -> None:
+        """Let go of pages until the rest fits the budget."""
+        if self._bytes <= self._budget:
+            return
+        for place in [place for place, page in self._pages.items() if not page.pins]:
+            self._drop(place)
+            if self._bytes <= self._budget:
+                return
+
+    def forget(self, owner: str) -> None:
+        """Let go of the rows that one session has for itself: those whose key begins with it."""
+        for place, page in list(self._pages.items()):
+            key = place[0].key
+            if isinstance(key, tuple) and key[0] == owner and not page.pins:
+                self._drop(place)
+
+    def _drop(self, place: tuple[Rows, int]) -> None:
+        rows, number = place
+        self._bytes -= self._pages.pop(place).nbytes
+        held = self._of[rows]
+        del held[number]
+        if not held:
+            del self._of[rows]

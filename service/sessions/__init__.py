@@ -1,0 +1,1 @@
+"""What a tenant owns, and the order of things."""

@@ -1,0 +1,1 @@
+"""The serving side of the wall: worker processes, supervised, and what is asked of them."""

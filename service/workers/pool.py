@@ -1,0 +1,245 @@
+"""The pool of workers: who is asked, what happens when one is lost, and the questions themselves."""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from msgspec.structs import replace
+
+from service import errors
+from service.errors import Fault
+from service.link import messages
+from service.link.messages import Compiled, Content, Function, Message, Opened, Point, Question
+from service.workers.process import Answer, Call, Lost, WorkerOptions, WorkerProcess
+from service.workers.supervisor import Supervisor
+
+POINTS_REMEMBERED = 4096
+ATTEMPTS = 2
+"""A request whose worker is lost is given to another once."""
+RETRY_AFTER = {"Retry-After": "2"}
+
+Contents: TypeAlias = Callable[[], tuple[bytes, Mapping[str, np.ndarray]]]
+"""The model of a point and the values of its inputs, for a worker that does not hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointSource:
+    """A point that a worker may be asked about, and where its content is."""
+
+    point: Point
+    contents: Contents
+
+
+class Pool:
+    """Worker processes behind one face.
+
+    Args:
+        count: how many.
+        options: what each is started with.
+        queue_length: requests that one may hold; more are `busy`.
+        wait: seconds that a request waits for a worker to be ready.
+        silence: seconds without a sign of life that end a worker.
+        stall: seconds without progress that end a worker.
+    """
+
+    def __init__(
+        self, count: int, options: WorkerOptions, *, queue_length: int, wait: float, silence: float, stall: float
+    ) -> None:
+        self._supervisors = [Supervisor(i, options, silence, stall, self._wake) for i in range(count)]
+        self._queue_length = queue_length
+        self._wait = wait
+        self._changed = asyncio.Event()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def _ready(self) -> list[WorkerProcess]:
+        return [s.current for s in self._supervisors if s.current is not None and not s.current.lost.done()]
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker answers."""
+        return bool(self._ready)
+
+    @property
+    def device(self) -> str:
+        """What rows are evaluated on: the kind of device of the workers."""
+        return next((w.device.partition(":")[0] for w in self._ready), "cpu")
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that are ready."""
+        return [w.pid for w in self._ready]
+
+    async def start(self) -> None:
+        """Start the workers; does not wait until they are ready."""
+        for supervisor in self._supervisors:
+            supervisor.start()
+
+    async def stop(self) -> None:
+        """End the workers."""
+        await asyncio.gather(*(s.stop() for s in self._supervisors))
+
+    async def compile(self, source: Mapping[str, Any], extra_outputs: Sequence[str] = ()) -> Compiled:
+        """Make the one model of a graph.
+
+        Raises:
+            Problem: the graph is not valid or not supported; pointers are relative to the graph.
+        """
+        question = messages.Compile(dict(source), tuple(extra_outputs))
+        answer, _ = await self._ask(question, str(extra_outputs))
+        assert isinstance(answer, Compiled)  # noqa: S101
+        return answer
+
+    async def open(self, source: PointSource) -> Opened:
+        """Evaluate a point forwards, no row of it.
+
+        Raises:
+            Problem: the graph cannot be evaluated there.
+        """
+        answer, _ = await self._ask(messages.Open(Question(source.point)), source.point.point_id, source)
+        assert isinstance(answer, Opened)  # noqa: S101
+        return answer
+
+    async def values(self, source: PointSource, outputs: Sequence[str]) -> list[np.ndarray]:
+        """The values of outputs at a point."""
+        message = messages.Values(Question(source.point), tuple(outputs))
+        return (await self._ask(message, source.point.point_id, source))[1]
+
+    async def product(
+        self,
+        source: PointSource,
+        kind: Literal["vjp", "jvp"],
+        ys: Sequence[str],
+        xs: Sequence[str],
+        vectors: Mapping[str, np.ndarray],
+        batched: bool,
+    ) -> dict[str, np.ndarray]:
+        """A VJP (vectors by y) or a JVP (vectors by x) at a point; products by name."""
+        message = messages.Product(Question(source.point), kind, tuple(ys), tuple(xs), tuple(vectors), batched)
+        done, arrays = await self._ask(message, source.point.point_id, source, tuple(vectors.values()))
+        assert isinstance(done, messages.Done)  # noqa: S101
+        return dict(zip(done.names, arrays, strict=True))
+
+    def evaluator(self, source: PointSource, function: Function) -> "PoolEvaluator":
+        """Whoever evaluates rows of a function at a point."""
+        return PoolEvaluator(self, source, function)
+
+    async def _ask(
+        self, message: Message, affinity: str, source: PointSource | None = None, arrays: Sequence[np.ndarray] = ()
+    ) -> Answer:
+        """The one answer to a request, whichever worker gives it."""
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(Lost):
+                async with contextlib.aclosing(self.answers(message, affinity, source, arrays)) as answers:
+                    return await anext(answers)
+        raise lost()
+
+    async def answers(
+        self, message: Message, affinity: str, source: PointSource | None = None, arrays: Sequence[np.ndarray] = ()
+    ) -> AsyncGenerator[Answer, None]:
+        """The answers of one worker to a request; a worker that misses the point is sent it.
+
+        Raises:
+            Lost: the worker ended before the last answer.
+            Problem: the worker's refusal, or `busy`.
+        """
+        worker = await self._choose(affinity)
+        known = source is None or source.point in worker.holds
+        while True:
+            number, call = _send(worker, message, arrays, None if known else source)
+            closed = False
+            try:
+                while not closed:
+                    answer = await call.answer()
+                    closed = not isinstance(answer[0], messages.RowsPart) or answer[0].last
+                    if isinstance(answer[0], messages.Refused):
+                        raise _problem(answer[0])
+                    if not isinstance(answer[0], messages.Missing):
+                        yield answer
+            finally:
+                worker.finish(number, cancel=not closed)
+            if not isinstance(answer[0], messages.Missing):
+                return
+            known = False
+
+    async def _choose(self, affinity: str) -> WorkerProcess:
+        """The worker that probably holds what is asked about.
+
+        Raises:
+            Busy: none is ready in time, or it holds too much already.
+        """
+        try:
+            async with asyncio.timeout(self._wait):
+                while not (ready := self._ready):
+                    await self._changed.wait()
+        except TimeoutError:
+            raise errors.Busy("no worker is ready yet; try again", headers=RETRY_AFTER) from None
+        worker = max(ready, key=lambda w: hashlib.blake2b(f"{affinity}/{w.pid}".encode()).digest())
+        if worker.load >= self._queue_length:
+            raise errors.Busy(f"{worker.load} requests wait already; try again", headers=RETRY_AFTER)
+        return worker
+
+
+class PoolEvaluator:
+    """Rows of one function at one point, by the pool (`lazy.evaluator.Evaluator`)."""
+
+    def __init__(self, pool: Pool, source: PointSource, function: Function) -> None:
+        self._pool = pool
+        self._source = source
+        self._function = function
+        self.timings = {"queue": 0.0, "rows": 0.0}
+
+    async def rows(self, rows: Sequence[int]) -> AsyncIterator[tuple[Sequence[int], Sequence[np.ndarray]]]:
+        """Evaluate rows; where a worker is lost, another evaluates once what is still missing."""
+        left = tuple(int(r) for r in rows)
+        for _ in range(ATTEMPTS):
+            message = messages.Rows(Question(self._source.point), self._function, left)
+            asked = time.monotonic()
+            try:
+                async for part, arrays in self._pool.answers(message, self._source.point.point_id, self._source):
+                    assert isinstance(part, messages.RowsPart)  # noqa: S101
+                    now = time.monotonic()
+                    self.timings["rows"] += part.seconds
+                    self.timings["queue"] += max(now - asked - part.seconds, 0.0)
+                    asked = now
+                    left = left[len(part.rows) :]
+                    yield part.rows, arrays
+                return
+            except Lost:
+                continue
+        raise lost()
+
+
+def lost() -> errors.WorkerLost:
+    """The problem of a request that two workers did not survive."""
+    return errors.WorkerLost(
+        "the worker ended while it held the request, and so did the one that tried again",
+        headers=RETRY_AFTER,
+    )
+
+
+def _send(
+    worker: WorkerProcess, message: Message, arrays: Sequence[np.ndarray], source: PointSource | None
+) -> tuple[int, Call]:
+    """Send a request, with the content of its point where a source is given."""
+    if source is None:
+        return worker.ask(message, arrays)
+    model, inputs = source.contents()
+    question = Question(source.point, Content(model, tuple(inputs)))
+    if len(worker.holds) >= POINTS_REMEMBERED:
+        worker.holds.clear()
+    worker.holds.add(source.point)
+    return worker.ask(replace(message, question=question), (*arrays, *inputs.values()))
+
+
+def _problem(refused: messages.Refused) -> errors.Problem:
+    faults = [Fault(pointer, detail) for pointer, detail in refused.faults]
+    return errors.problem_named(refused.name, refused.detail, faults)

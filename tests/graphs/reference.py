@@ -1,0 +1,39 @@
+"""An independent evaluator: ONNX's reference implementation, with NumPy's promotion for `Promote`."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from service.graphs.compile import compile_graph
+from service.link.messages import Compiled, Limits
+
+LIMITS = Limits()
+
+
+class Promote(OpRun):
+    op_domain = "jacobian"
+
+    def _run(self, *values: Any, weak: Any = None, floating: Any = None) -> tuple[Any, ...]:
+        dtype = np.result_type(*(v.item() if i in (weak or ()) else v for i, v in enumerate(values)))
+        if floating and dtype.kind in "ib":
+            dtype = np.dtype(np.float64)
+        return tuple(v.astype(dtype) for v in values)
+
+
+def compiled(source: dict[str, Any], *extra_outputs: str) -> Compiled:
+    return compile_graph(source, extra_outputs, LIMITS)
+
+
+def expression(**outputs: str) -> dict[str, Any]:
+    return {"format": "expression", "outputs": outputs}
+
+
+def evaluate(source: dict[str, Any], inputs: dict[str, Any], *extra_outputs: str) -> list[Any]:
+    """The outputs of a graph at inputs, by the reference implementation."""
+    model = onnx.load_from_string(compiled(source, *extra_outputs).model)
+    names = {i.name for i in model.graph.input}
+    given = {name: np.asarray(value) for name, value in inputs.items() if name in names}
+    return ReferenceEvaluator(model, new_ops=[Promote]).run(None, given)

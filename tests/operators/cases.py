@@ -1,0 +1,308 @@
+"""What the tests of operators share: calling a kernel, ONNX's own node cases, derivatives against differences."""
+
+import functools
+import importlib
+import pkgutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx.backend.test.case.node as onnx_cases
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import service.operators  # noqa: F401  (registers the kernels)
+from service.operators.registry import Kernel, resolve
+from service.tensors.dtypes import OF_NUMPY, OF_ONNX
+
+NEWEST = onnx.defs.onnx_opset_version()
+Values = tuple[Tensor, ...]
+
+
+def to_tensor(array: np.ndarray) -> Tensor:
+    array = np.array(array)
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def to_array(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+
+def found(op: str, opset: int, domain: str) -> Kernel:
+    kernel = resolve(op, opset, domain)
+    assert kernel is not None, f"no kernel for {domain}.{op} at opset {opset}"
+    return kernel
+
+
+def apply(
+    op: str,
+    *arrays: object,
+    opset: int = NEWEST,
+    domain: str = "",
+    outputs: int = 1,
+    **attributes: object,
+) -> list[np.ndarray]:
+    """The operator's outputs at inputs that are arrays or Python numbers; None is an input left out."""
+    inputs = [None if a is None else to_tensor(np.asarray(a)) for a in arrays]
+    given = {k: to_tensor(v) if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+    return [to_array(t) for t in found(op, opset, domain)(inputs, given, outputs)]
+
+
+# --- ONNX's node cases ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NodeCase:
+    """A node of ONNX's own suite with inputs and expected outputs (None where the node leaves one out)."""
+
+    name: str
+    node: onnx.NodeProto
+    opsets: Mapping[str, int]
+    inputs: list[np.ndarray | None]
+    expected: list[np.ndarray | None]
+    rtol: float
+    atol: float
+
+
+@functools.cache
+def _module_sources() -> dict[str, str]:
+    root = onnx_cases.__name__
+    found = pkgutil.walk_packages(onnx_cases.__path__, f"{root}.")
+    base = Path(onnx_cases.__path__[0])
+    paths = {m.name: base.joinpath(*m.name.removeprefix(f"{root}.").split(".")).with_suffix(".py") for m in found}
+    return {name: path.read_text() for name, path in paths.items() if path.exists()}
+
+
+def node_cases(op: str, domain: str = "") -> list[NodeCase]:
+    """ONNX's cases of one operator, those whose every dtype is in the contract's table.
+
+    Making ONNX's cases is slow (its pools above all), so only the modules that name the operator are imported.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, source in _module_sources().items():
+            if f'"{op}"' in source:
+                importlib.import_module(name)
+    cases = []
+    for case in onnx_cases._NodeTestCases:
+        nodes = case.model.graph.node
+        if len(nodes) != 1 or (nodes[0].op_type, nodes[0].domain) != (op, domain) or "_expanded" in case.name:
+            continue
+        opsets = {o.domain: o.version for o in case.model.opset_import}
+        for given, expected in case.data_sets:
+            arrays = [_array(v) for v in (*given, *expected)]
+            if all(a is not None for a in arrays):
+                inputs = _placed(nodes[0].input, arrays[: len(given)])
+                wanted = _placed(nodes[0].output, arrays[len(given) :])
+                cases.append(NodeCase(case.name, nodes[0], opsets, inputs, wanted, case.rtol, case.atol))
+    return cases
+
+
+def _array(value: object) -> np.ndarray | None:
+    if isinstance(value, onnx.TensorProto):
+        value = numpy_helper.to_array(value) if value.data_type in OF_ONNX else None
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype in OF_NUMPY:
+        return np.asarray(value)
+    return None
+
+
+def _placed(names: Sequence[str], arrays: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    present = iter(arrays)
+    return [next(present) if name else None for name in names]
+
+
+def run_node(node: onnx.NodeProto, opsets: Mapping[str, int], inputs: Sequence[Tensor | None], scope: dict) -> Values:
+    """Apply a node; its subgraphs see `scope`, the values of the graph around it."""
+    attributes = {a.name: _attribute(a, opsets, scope) for a in node.attribute}
+    return found(node.op_type, opsets[node.domain], node.domain)(inputs, attributes, len(node.output))
+
+
+def _attribute(proto: onnx.AttributeProto, opsets: Mapping[str, int], scope: dict) -> object:
+    value = onnx.helper.get_attribute_value(proto)
+    match value:
+        case onnx.TensorProto():
+            return to_tensor(numpy_helper.to_array(value))
+        case onnx.GraphProto():
+            return _body(value, opsets, scope)
+        case bytes():
+            return value.decode()
+        case str() | int() | float():
+            return value
+        case _:
+            return tuple(v.decode() if isinstance(v, bytes) else v for v in value)
+
+
+def _body(graph: onnx.GraphProto, opsets: Mapping[str, int], scope: dict) -> Callable[..., Values]:
+    def run(*arguments: Tensor) -> Values:
+        values = {"": None, **scope}
+        values |= {i.name: to_tensor(numpy_helper.to_array(i)) for i in graph.initializer}
+        values |= {i.name: a for i, a in zip(graph.input, arguments, strict=False)}
+        for node in graph.node:
+            outputs = run_node(node, opsets, [values[n] for n in node.input], values)
+            values |= dict(zip(node.output, outputs, strict=False))
+        return tuple(values[o.name] for o in graph.output)
+
+    return run
+
+
+def check_node_case(case: NodeCase) -> None:
+    """The kernel's outputs have the case's dtypes, shapes and values."""
+    inputs = [None if a is None else to_tensor(a) for a in case.inputs]
+    scope = dict(zip(case.node.input, inputs, strict=True))
+    results = [to_array(t) for t in run_node(case.node, case.opsets, inputs, scope)]
+    assert len(results) >= len(case.expected), case.name
+    for i, expected in enumerate(case.expected):
+        if expected is None:
+            continue
+        result = results[i]
+        assert (result.dtype, result.shape) == (expected.dtype, expected.shape), f"{case.name}, output {i}"
+        wide = np.float64 if result.dtype in (np.float16, ml_dtypes.bfloat16) else result.dtype
+        np.testing.assert_allclose(
+            result.astype(wide),
+            expected.astype(wide),
+            rtol=max(case.rtol, 1e-2 if result.dtype == ml_dtypes.bfloat16 else 0),
+            atol=case.atol,
+            err_msg=f"{case.name}, output {i}",
+        )
+
+
+def check_node_cases(op: str, domain: str = "", excluded: Mapping[str, str] | None = None) -> None:
+    """Every case of an operator holds, but for those excluded (name -> reason)."""
+    for case in node_cases(op, domain):
+        if case.name not in (excluded or {}):
+            check_node_case(case)
+
+
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+
+def check_derivatives(
+    op: str,
+    *arrays: object,
+    wrt: Sequence[int] | None = None,
+    opset: int = NEWEST,
+    domain: str = "",
+    outputs: int = 1,
+    traced: bool = True,
+    **attributes: object,
+) -> None:
+    """First and second derivatives of an operator at a smooth point, in every way that the service takes them.
+
+    Args:
+        op: the operator.
+        arrays: its inputs, floating-point ones in float64; None is an input left out.
+        wrt: positions of the inputs to differentiate by; all float64 ones by default.
+        opset: the version of the operator set.
+        domain: the operator's domain.
+        outputs: the number of outputs that the node names; those that are not float64 are ignored.
+        traced: whether to trace the pullbacks too, which takes most of the time.
+        attributes: the operator's attributes; an array stands for a tensor.
+    """
+    kernel = found(op, opset, domain)
+    fixed = [None if a is None else to_tensor(np.asarray(a)) for a in arrays]
+    given = {k: to_tensor(v) if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+    floating = [i for i, t in enumerate(fixed) if t is not None and t.dtype == torch.float64]
+    places = floating if wrt is None else list(wrt)
+
+    def function(*xs: Tensor) -> Values:
+        inputs = list(fixed)
+        for place, x in zip(places, xs, strict=True):
+            inputs[place] = x
+        return tuple(t for t in kernel(inputs, given, outputs)[:outputs] if t.dtype == torch.float64)
+
+    check_function(function, [fixed[i] for i in places], traced)
+
+
+def check_function(function: Callable[..., Values], xs: Sequence[Tensor], traced: bool = True) -> None:
+    """As `check_derivatives`, of any function from float64 tensors to a tuple of float64 tensors."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random_like(values: Sequence[Tensor]) -> Values:
+        return tuple(torch.randn(v.shape, dtype=v.dtype, generator=generator) for v in values)
+
+    ys, pullback = torch.func.vjp(function, *xs)
+    assert ys, "no output is float64"
+    cotangents, tangents = random_like(ys), random_like(xs)
+    pulled = pullback(cotangents)
+
+    differences = tuple(_along(function, xs, i) for i in range(len(xs)))
+    for i in range(len(xs)):
+        rows = [
+            torch.tensordot(c.reshape(-1), d.reshape(c.numel(), -1), 1)
+            for c, d in zip(cotangents, differences[i], strict=True)
+        ]
+        _close(pulled[i].reshape(-1), sum(rows), f"VJP by input {i} against differences")
+
+    _, pushed = torch.func.jvp(function, tuple(xs), tangents)
+    _close(_dot(pushed, cotangents), _dot(pulled, tangents), "JVP against VJP", scale=_norms(pulled, tangents))
+
+    batch = tuple(torch.stack([c, 2 * c, torch.zeros_like(c)]) for c in cotangents)
+    batched = torch.func.vmap(pullback)(batch)
+    for one, many in zip(pulled, batched, strict=True):
+        _close(many, torch.stack([one, 2 * one, torch.zeros_like(one)]), "batched pullbacks against one")
+
+    def gradient(*at: Tensor) -> Values:
+        return torch.func.vjp(function, *at)[1](cotangents)
+
+    _, second = torch.func.jvp(gradient, tuple(xs), tangents)
+    expected = _difference(lambda h: gradient(*(x + h * t for x, t in zip(xs, tangents, strict=True))))
+    for i, (result, wanted) in enumerate(zip(second, expected, strict=True)):
+        _close(result, wanted, f"second derivative by input {i}", scale=_largest((*expected, *pulled)))
+
+    if traced:
+        program = make_fx(lambda rows, *at: torch.func.vmap(torch.func.vjp(function, *at)[1])(rows))(batch, *xs)
+        for one, other in zip(program(batch, *xs), batched, strict=True):
+            _close(one, other, "traced pullbacks against batched ones")
+
+
+def _along(function: Callable[..., Values], xs: Sequence[Tensor], which: int) -> list[Tensor]:
+    """The Jacobians of each output by one input, by differences: `[*y.shape, x.numel()]`."""
+    x = xs[which]
+    columns = []
+    for unit in torch.eye(x.numel(), dtype=x.dtype):
+        step = unit.reshape(x.shape)
+        columns.append(_difference(lambda h, step=step: function(*xs[:which], x + h * step, *xs[which + 1 :])))
+    return [torch.stack(parts, -1) for parts in zip(*columns, strict=True)]
+
+
+def _difference(function: Callable[[float], Values], step: float = 2e-3) -> Values:
+    """The derivative at 0 by central differences, extrapolated twice (Richardson): the error is of order step^6."""
+
+    def central(h: float) -> list[Tensor]:
+        return [(a - b) / (2 * h) for a, b in zip(function(h), function(-h), strict=True)]
+
+    coarse, middle, fine = (central(step / 2**i) for i in range(3))
+    once = [[(4 * b - a) / 3 for a, b in zip(*pair, strict=True)] for pair in ((coarse, middle), (middle, fine))]
+    return tuple((16 * b - a) / 15 for a, b in zip(*once, strict=True))
+
+
+def _dot(left: Values, right: Values) -> Tensor:
+    return sum((torch.sum(a * b) for a, b in zip(left, right, strict=True)), torch.zeros((), dtype=torch.float64))
+
+
+def _norms(left: Values, right: Values) -> float:
+    return float(
+        sum(torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b) for a, b in zip(left, right, strict=True))
+    )
+
+
+def _largest(values: Values) -> float:
+    return max((float(v.abs().max()) for v in values if v.numel()), default=0.0)
+
+
+def _close(result: Tensor, expected: Tensor, what: str, scale: float | None = None) -> None:
+    assert result.shape == expected.shape, f"{what}: shapes {tuple(result.shape)} and {tuple(expected.shape)}"
+    bound = 1e-8 * max(_largest((expected,)) if scale is None else scale, 1e-3)
+    error = _largest((result - expected,))
+    assert error <= bound, f"{what}: off by {error:.3g}, allowed {bound:.3g}"
