@@ -19,6 +19,8 @@ from service.tensors.dtypes import dtype_of
 
 LARGEST_REVISION = 2**63 - 1
 OFFERED = tuple(NEGOTIATED)
+PHASES = ("queue", "forward", "rows")
+"""What happens to a slice before it is encoded; 0 s where it was not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ async def _slice(call: Call, family: Family, representation: Representation, med
         return Answer(status=304, headers={"ETag": _etag(result.etag, representation), "Vary": "Accept"})
     began = perf_counter()
     body = await apart(result.array.nbytes, lambda: representation.encode(result))
-    timings = {**result.timings, "encode": perf_counter() - began}
+    timings = {**{phase: result.timings.get(phase, 0.0) for phase in PHASES}, "encode": perf_counter() - began}
     return Answer(body, media_type, headers=_headers(result, _etag(result.etag, representation), timings))
 
 

@@ -196,7 +196,7 @@ def index(g: Builder, x: Value, entries: list[Entry]) -> Value:
     gone = [(axis, entry) for axis, entry in zip(axes, entries, strict=True) if isinstance(entry, int)]
     for axis, entry in sorted(gone, key=lambda pair: (pair[0] < 0, pair[0] if pair[0] < 0 else -pair[0])):
         x = g.node("Gather", x, g.constant(np.array(entry, np.int64)), kind=x.kind, axis=axis)
-    return g.node("Identity", x, kind=x.kind) if not entries else x
+    return x
 
 
 def _sliced(g: Builder, x: Value, axis: int, entry: slice) -> Value:

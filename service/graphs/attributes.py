@@ -12,6 +12,18 @@ from service.graphs import constants
 
 Value = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | np.ndarray | onnx.GraphProto
 
+FIELDS = {
+    AttributeProto.INT: "i",
+    AttributeProto.FLOAT: "f",
+    AttributeProto.STRING: "s",
+    AttributeProto.INTS: "ints",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.STRINGS: "strings",
+    AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
+}
+"""Where an attribute of each supported type keeps its value."""
+
 
 def python_value(attribute: onnx.AttributeProto) -> Value:
     """What an attribute of a canonical model holds.
@@ -81,11 +93,8 @@ def declared_kind(declared: OpSchema.Attribute) -> int:
 def is_default(attribute: onnx.AttributeProto, described: OpSchema | None) -> bool:
     """Whether an attribute says no more than its absence would."""
     declared = described.attributes.get(attribute.name) if described else None
-    if declared is None or not declared.default_value.type or declared.default_value.type != attribute.type:
+    if declared is None or declared.default_value.type != attribute.type:
         return False
-    return _content(attribute) == _content(declared.default_value)
-
-
-def _content(attribute: onnx.AttributeProto) -> tuple[object, ...]:
-    lists = (attribute.ints, attribute.floats, attribute.strings)
-    return (attribute.i, attribute.f, attribute.s, *(tuple(values) for values in lists))
+    field = FIELDS[attribute.type]
+    said, default = getattr(attribute, field), getattr(declared.default_value, field)
+    return bool(said == default)

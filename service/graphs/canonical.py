@@ -4,7 +4,8 @@ Order and numbers of values come from one depth-first walk from the outputs, so 
 name but those of inputs and outputs matters.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -46,7 +47,7 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     ordered = _order(model.graph)
     kept = {v.name for v in (*model.graph.input, *model.graph.output)}
     fresh = (name for name in (f"v{i}" for i in count()) if name not in kept)
-    graph = _write(ordered, {name: name for name in kept}, fresh, versions, top=True)
+    graph = _write(ordered, {}, fresh, versions, kept)
     graph.name = "graph"
     used = {""} | {n.domain for n in _all(ordered)}
     opsets = [onnx.helper.make_opsetid(d, v) for d, v in sorted(versions.items()) if d in used]
@@ -120,39 +121,46 @@ def _cycle(graph: onnx.GraphProto, walk: list[int], again: int) -> errors.Invali
 
 
 def _write(
-    ordered: _Ordered, outer: Mapping[str, str], fresh: Iterator[str], versions: Mapping[str, int], top: bool
+    ordered: _Ordered,
+    outer: MutableMapping[str, str],
+    fresh: Iterator[str],
+    versions: Mapping[str, int],
+    kept: Collection[str],
 ) -> onnx.GraphProto:
-    """The graph with new names. `outer` says the names of what it captures (at the top: of what keeps its name)."""
-    names = dict(outer)
-    if not top:
-        for local in (*(i.name for i in ordered.graph.input), *ordered.constants, *_made(ordered)):
-            names.pop(local, None)
+    """The graph with new names.
+
+    Args:
+        ordered: the graph.
+        outer: the new names of what it captures.
+        fresh: names to give.
+        versions: of the operators.
+        kept: values that keep their names.
+    """
+    local = {i.name for i in ordered.graph.input} | ordered.constants.keys()
+    local |= {o for node in ordered.nodes for o in node.output if o}
+    own = {name: name for name in kept}
+    names = ChainMap(own, outer)
     written: dict[str, None] = {}
 
     def name_of(old: str) -> str:
         if old in ordered.constants:
             written[old] = None
-        if old and old not in names:
-            names[old] = next(fresh)
-        return names.get(old, "")
+        if old in local and old not in own:
+            own[old] = next(fresh)
+        return names[old]
 
     inputs = [_info(i, name_of(i.name)) for i in ordered.graph.input]
     nodes = []
     for node, below in zip(ordered.nodes, ordered.bodies, strict=True):
-        inward = [name_of(i) for i in node.input]
+        inward = [name_of(i) if i else i for i in node.input]
         for body in below.values():
             for name in body.captured:
                 name_of(name)
-        graphs = {at: _write(body, names, fresh, versions, top=False) for at, body in below.items()}
-        nodes.append(_node(node, inward, [name_of(o) for o in node.output], graphs, versions))
+        graphs = {at: _write(body, names, fresh, versions, ()) for at, body in below.items()}
+        nodes.append(_node(node, inward, [name_of(o) if o else o for o in node.output], graphs, versions))
     outputs = [_info(o, name_of(o.name)) for o in ordered.graph.output]
     initializers = [constants.tensor(_content(ordered.constants[old]), names[old]) for old in written]
     return onnx.GraphProto(name="body", node=nodes, initializer=initializers, input=inputs, output=outputs)
-
-
-def _made(ordered: _Ordered) -> Iterator[str]:
-    for node in ordered.nodes:
-        yield from node.output
 
 
 def _content(constant: onnx.TensorProto | onnx.SparseTensorProto | onnx.NodeProto) -> np.ndarray:
@@ -208,11 +216,16 @@ def _trimmed(names: list[str]) -> list[str]:
 
 
 def _attribute(attribute: onnx.AttributeProto, graphs: Mapping[str, onnx.GraphProto]) -> onnx.AttributeProto:
-    result = onnx.AttributeProto()
-    result.CopyFrom(attribute)
-    result.ClearField("doc_string")
-    if attribute.type == onnx.AttributeProto.TENSOR:
-        result.t.CopyFrom(constants.tensor(constants.array(attribute.t)))
-    elif attribute.type == onnx.AttributeProto.GRAPH:
-        result.g.CopyFrom(graphs[attribute.name])
+    result = onnx.AttributeProto(name=attribute.name, type=attribute.type)
+    match attribute.type:
+        case onnx.AttributeProto.TENSOR:
+            result.t.CopyFrom(constants.tensor(constants.array(attribute.t)))
+        case onnx.AttributeProto.GRAPH:
+            result.g.CopyFrom(graphs[attribute.name])
+        case onnx.AttributeProto.INT | onnx.AttributeProto.FLOAT | onnx.AttributeProto.STRING:
+            field = attributes.FIELDS[attribute.type]
+            setattr(result, field, getattr(attribute, field))
+        case _:
+            field = attributes.FIELDS[attribute.type]
+            getattr(result, field).extend(getattr(attribute, field))
     return result

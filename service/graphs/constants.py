@@ -169,9 +169,7 @@ def of_node(node: onnx.NodeProto) -> np.ndarray:
 def attribute_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto | onnx.SparseTensorProto]:
     """Every tensor among a node's attributes; its subgraphs not entered."""
     for attribute in node.attribute:
-        if attribute.HasField("t"):
+        if attribute.type == onnx.AttributeProto.TENSOR:
             yield attribute.t
-        if attribute.HasField("sparse_tensor"):
+        elif attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
             yield attribute.sparse_tensor
-        yield from attribute.tensors
-        yield from attribute.sparse_tensors

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import onnx
@@ -101,7 +102,7 @@ class _Parser:
 
     def whole(self) -> Value:
         """The value of the whole expression."""
-        value = self.operand(self.expression(), self.next)
+        value = self.value(self.expression)
         if self.next.kind != "end":
             raise self.unexpected()
         return value
@@ -144,6 +145,11 @@ class _Parser:
         yield
         self.depth -= 1
 
+    def value(self, parse: Callable[[], Argument]) -> Value:
+        """What is parsed, as an array."""
+        token = self.next
+        return self.operand(parse(), token)
+
     def operand(self, argument: Argument, token: Token) -> Value:
         """An argument as an array: lists, tuples, strings and None are none."""
         if isinstance(argument, Value):
@@ -161,7 +167,7 @@ class _Parser:
         if self.next.text not in functions.COMPARISONS:
             return left
         mark = self.take()
-        right = self.operand(self.terms(1), mark)
+        right = self.value(partial(self.terms, 1))
         self.builder.column = mark.column
         value = functions.COMPARISONS[mark.text](self.builder, self.operand(left, token), right)
         if self.next.text in functions.COMPARISONS:
@@ -173,19 +179,21 @@ class _Parser:
         left = self.signed()
         while self.next.kind == "mark" and _LEVELS.get(self.next.text, 0) >= level:
             mark = self.take()
-            right = self.operand(self.terms(_LEVELS[mark.text] + 1), mark)
+            right = self.value(partial(self.terms, _LEVELS[mark.text] + 1))
             left = self.operate(mark, self.operand(left, token), right)
         return left
 
     def signed(self) -> Argument:
-        signs = []
+        signs: list[Token] = []
         while self.next.kind == "mark" and self.next.text in {"+", "-"}:
             signs.append(self.take())
-        value = self.power()
+        if not signs:
+            return self.power()
+        value = self.value(self.power)
         for sign in reversed(signs):
-            operand = self.operand(value, sign)
-            self.builder.column = sign.column
-            value = elementwise.negative(self.builder, operand) if sign.text == "-" else operand
+            if sign.text == "-":
+                self.builder.column = sign.column
+                value = elementwise.negative(self.builder, value)
         return value
 
     def power(self) -> Argument:
@@ -195,7 +203,7 @@ class _Parser:
             return base
         mark = self.take()
         with self.deeper():
-            exponent = self.operand(self.signed(), mark)
+            exponent = self.value(self.signed)
         return self.operate(mark, self.operand(base, token), exponent)
 
     def indexed(self) -> Argument:
@@ -299,6 +307,8 @@ class _Parser:
             entries.append(self.entry())
             if not self.skip(",") and self.next.text != "]":
                 raise self.unexpected('"," or "]" is wanted')
+        if not entries:
+            raise self.builder.fault("an empty index", "an index is an integer, a slice or ...")
         return entries
 
     def entry(self) -> arrays.Entry:

@@ -260,7 +260,8 @@ def _fit(g: Builder, wanted: object, argument: Argument) -> object:
         numbers = tuple(_number(item, int) for item in items)
         return _when(numbers or wanted == Shape, numbers)
     if wanted is bool:
-        return bool(_number(argument, bool, int))
+        number = _number(argument, bool, int)
+        return _when(number in {0, 1}, bool(number))
     if wanted in {int, int | None}:
         return _number(argument, int)
     return _number(argument, int, float)

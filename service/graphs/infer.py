@@ -136,8 +136,11 @@ def check_model(model: onnx.ModelProto, types: dict[str, onnx.TypeProto]) -> Non
         InvalidGraph: as `check_types`.
     """
     versions = {o.domain: o.version for o in model.opset_import}
+    known = {name: OF_ONNX.get(t.tensor_type.elem_type) for name, t in types.items()}
+    known |= {tensor.name: OF_ONNX[tensor.data_type] for tensor in model.graph.initializer}
     for position, node in enumerate(model.graph.node):
-        dtypes = [_dtype(types[name]) if name in types else None for name in node.input]
+        found = (known.get(name) for name in node.input)
+        dtypes = [dtype.name if dtype else None for dtype in found]
         check_types(node, versions[node.domain], dtypes, f"node {position} ({operator(node)})")
 
 
@@ -156,11 +159,6 @@ def refine(declared: onnx.TypeProto, inferred: onnx.TypeProto) -> None:
         dim.ClearField("denotation")
         if dim.WhichOneof("value") is None:
             dim.CopyFrom(old)
-
-
-def _dtype(value: onnx.TypeProto) -> str | None:
-    found = OF_ONNX.get(value.tensor_type.elem_type)
-    return found.name if found else None
 
 
 def _outline(model: onnx.ModelProto) -> onnx.ModelProto:

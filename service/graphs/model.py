@@ -59,10 +59,8 @@ def plain_domain(domain: str) -> str:
 def bodies(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
     """A node's subgraphs by attribute, in the attributes' order."""
     for attribute in node.attribute:
-        if attribute.HasField("g"):
+        if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.name, attribute.g
-        for graph in attribute.graphs:
-            yield attribute.name, graph
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

@@ -10,7 +10,7 @@ from onnx import AttributeProto
 
 from service import catalogue, errors
 from service.graphs import attributes, constants, infer
-from service.graphs.model import OLDEST_OPSET, OPSET, bodies, plain_domain
+from service.graphs.model import OLDEST_OPSET, OPSET, bodies, label, plain_domain
 from service.graphs.validation import Place
 from service.link.messages import Limits
 from service.tensors import wire
@@ -149,26 +149,26 @@ class _Reader:
             inner = place.body(position, node, name)
             declared = described.attributes.get(name) if described else None
             wanted = attributes.declared_kind(declared) if declared else _kind_of(value)
-            node.attribute.append(self.attribute(name, value, wanted, inner))
+            node.attribute.append(self.attribute(name, value, wanted, f"{label(node, position)}: {name}", inner))
         return node
 
-    def attribute(self, name: str, value: object, kind: int, place: Place) -> onnx.AttributeProto:
-        """One attribute, of the type that the operator's schema gives it."""
+    def attribute(self, name: str, value: object, kind: int, what: str, place: Place) -> onnx.AttributeProto:
+        """One attribute, of the type that the operator's schema gives it. Messages call it `what`."""
         attribute = onnx.AttributeProto(name=name, type=AttributeProto.AttributeType.ValueType(kind))
         pointer = place.pointer
         match kind:
             case AttributeProto.INT:
-                attribute.i = _integer(value, name, pointer)
+                attribute.i = _integer(value, what, pointer)
             case AttributeProto.FLOAT:
-                attribute.f = _number(value, name, pointer)
+                attribute.f = _number(value, what, pointer)
             case AttributeProto.STRING:
-                attribute.s = _string(value, name, pointer).encode()
+                attribute.s = _string(value, what, pointer).encode()
             case AttributeProto.INTS:
-                attribute.ints.extend(_integer(v, name, f"{pointer}/{i}") for i, v in _items(value, name, pointer))
+                attribute.ints.extend(_integer(v, what, f"{pointer}/{i}") for i, v in _items(value, what, pointer))
             case AttributeProto.FLOATS:
-                attribute.floats.extend(_number(v, name, f"{pointer}/{i}") for i, v in _items(value, name, pointer))
+                attribute.floats.extend(_number(v, what, f"{pointer}/{i}") for i, v in _items(value, what, pointer))
             case AttributeProto.STRINGS:
-                texts = (_string(v, name, f"{pointer}/{i}") for i, v in _items(value, name, pointer))
+                texts = (_string(v, what, f"{pointer}/{i}") for i, v in _items(value, what, pointer))
                 attribute.strings.extend(text.encode() for text in texts)
             case AttributeProto.TENSOR:
                 attribute.t.CopyFrom(self.tensor(value, pointer))
@@ -178,7 +178,7 @@ class _Reader:
                 raise errors.InvalidGraph(f'{name} is a graph: {{"nodes": ..., "outputs": ...}}', pointer)
             case _:
                 raise errors.UnsupportedOperator(
-                    f"{name} is {attributes.kind(attribute)}, which no supported operator takes", pointer
+                    f"{what} is {attributes.kind(attribute)}, which no supported operator takes", pointer
                 )
         return attribute
 
@@ -242,7 +242,7 @@ def _integer(value: object, what: str, pointer: str) -> int:
     match value:
         case int() | float() if -(2**63) <= value < 2**63 and value == int(value):
             return int(value)
-    raise errors.InvalidGraph(f"{what}: an integer of 64 bits is wanted", pointer)
+    raise errors.InvalidGraph(f"{what} is an integer of 64 bits", pointer)
 
 
 def _number(value: object, what: str, pointer: str) -> float:
@@ -251,4 +251,4 @@ def _number(value: object, what: str, pointer: str) -> float:
             return wire.NOT_FINITE[value]
         case int() | float() if abs(value) <= _LARGEST_FLOAT:
             return float(value)
-    raise errors.InvalidGraph(f"{what}: a number that fits float32 is wanted", pointer)
+    raise errors.InvalidGraph(f"{what} is a number that fits float32", pointer)

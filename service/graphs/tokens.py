@@ -46,24 +46,23 @@ def words_of(builder: Builder, output: str, text: object) -> list[Token]:
 def in_order(words: Mapping[str, Sequence[Token]]) -> Iterator[str]:
     """The outputs, each after those that it refers to."""
     needs = {name: _referred(tokens) & words.keys() for name, tokens in words.items()}
-    done: set[str] = set()
+    done: dict[str, bool] = {}
+    walk: list[tuple[str, Iterator[str]]] = []
     for root in words:
-        walk = [root]
-        while walk:
-            name = walk[-1]
-            missing = sorted(needs[name] - done)
-            if name in done or not missing:
-                walk.pop()
-                if name not in done:
-                    done.add(name)
-                    yield name
-            elif missing[0] in walk:
-                around = [*walk[walk.index(missing[0]) :], missing[0]]
-                raise errors.InvalidGraph(
-                    f"the outputs refer to each other in a cycle: {' -> '.join(around)}", "/outputs"
-                )
-            else:
-                walk.append(missing[0])
+        pending: str | None = root
+        while pending is not None or walk:
+            if pending is None:
+                name, _ = walk.pop()
+                done[name] = True
+                yield name
+            elif pending not in done:
+                done[pending] = False
+                walk.append((pending, iter(sorted(needs[pending]))))
+            elif not done[pending]:
+                path = [name for name, _ in walk]
+                around = " -> ".join([*path[path.index(pending) :], pending])
+                raise errors.InvalidGraph(f"the outputs refer to each other in a cycle: {around}", "/outputs")
+            pending = next(walk[-1][1], None) if walk else None
 
 
 def _referred(tokens: Sequence[Token]) -> set[str]:

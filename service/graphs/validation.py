@@ -19,18 +19,6 @@ from service.link.messages import Limits
 MOST_FAULTS = 20
 """Unsupported operators that one answer lists."""
 
-_PLAIN = frozenset(
-    {
-        AttributeProto.INT,
-        AttributeProto.FLOAT,
-        AttributeProto.STRING,
-        AttributeProto.INTS,
-        AttributeProto.FLOATS,
-        AttributeProto.STRINGS,
-        AttributeProto.TENSOR,
-        AttributeProto.GRAPH,
-    }
-)
 _OPTIONAL = OpSchema.FormalParameterOption.Optional
 _VARIADIC = OpSchema.FormalParameterOption.Variadic
 
@@ -88,7 +76,7 @@ def check(model: onnx.ModelProto, place: Place, limits: Limits, in_order: bool) 
     _check_supported(visited, versions)
     for node, position, where in visited:
         _check_node(node, position, where, versions)
-    _check_scope(model.graph, place, frozenset(), in_order)
+    _check_scope(model.graph, place, (), in_order)
 
 
 def _walk(graph: onnx.GraphProto, place: Place, limits: Limits) -> Iterator[tuple[onnx.NodeProto, int, Place]]:
@@ -176,7 +164,7 @@ def _check_attributes(node: onnx.NodeProto, name: str, place: Place, position: i
         where = place.below("nodes", position, "attributes", attribute.name)
         if attribute.ref_attr_name:
             raise errors.InvalidGraph(f"{name}: {attribute.name} refers to an attribute of no function", where)
-        if attribute.type not in _PLAIN and attribute.name != "sparse_value":
+        if attribute.type not in attributes.FIELDS and attribute.name != "sparse_value":
             raise errors.UnsupportedOperator(
                 f"{name}: {attribute.name} is {attributes.kind(attribute)}, which no supported operator takes", where
             )
@@ -209,7 +197,7 @@ def _check_constant(node: onnx.NodeProto, name: str, pointer: str) -> None:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def _check_scope(graph: onnx.GraphProto, place: Place, outer: frozenset[str], in_order: bool) -> None:
+def _check_scope(graph: onnx.GraphProto, place: Place, outer: tuple[set[str], ...], in_order: bool) -> None:
     """That every name is made once and, where it is read, known."""
     inputs = [i.name for i in graph.input]
     held = [t.name for t in graph.initializer] + [s.values.name for s in graph.sparse_initializer]
@@ -224,10 +212,11 @@ def _check_scope(graph: onnx.GraphProto, place: Place, outer: frozenset[str], in
     if place.depth and set(inputs) & set(held):
         raise errors.InvalidGraph(f"an initializer{place.trail} is also an input, which only the main graph allows")
     made = _made(graph, place, {*inputs, *held})
-    known = outer | {*inputs, *held} if in_order else outer | {*inputs, *held, *made}
+    own = {*inputs, *held} if in_order else {*inputs, *held, *made}
+    known = (own, *outer)
     for position, node in enumerate(graph.node):
         for name in node.input:
-            if name and name not in known:
+            if name and not any(name in names for names in known):
                 when = "comes later; nodes of an ONNX file are sorted" if name in made else "is not in the graph"
                 raise errors.InvalidGraph(
                     f'{label(node, position, place.trail)} reads "{name}", which {when}',
@@ -235,9 +224,9 @@ def _check_scope(graph: onnx.GraphProto, place: Place, outer: frozenset[str], in
                 )
         for attribute, body in bodies(node):
             _check_scope(body, place.body(position, node, attribute), known, in_order)
-        known |= frozenset(node.output) if in_order else frozenset()
+        own.update(node.output)
     for output in graph.output:
-        if output.name not in known:
+        if not any(output.name in names for names in known):
             raise errors.InvalidGraph(
                 f'no node makes the output "{output.name}"{place.trail}{_near(output.name, made)}',
                 place.below("outputs"),

@@ -88,7 +88,7 @@ class Block:
         """The selected values of the pages' arrays, `[R, N]` or `[B, R, N]` each."""
         axis, shape = self._block.row_axis, self._block.shape
         if axis is None or pages[0][1].size == prod(shape):
-            return np.ascontiguousarray(selection.of(pages[0][1].reshape(shape)))
+            return np.asarray(selection.of(pages[0][1].reshape(shape)), order="C")
         parts, places = [], []
         columns = list(selection.fetch)
         columns[axis] = slice(None)
@@ -100,4 +100,4 @@ class Block:
             places.append(at)
         fetched = np.concatenate(parts, axis)
         order = np.argsort(np.concatenate(places), kind="stable")
-        return np.ascontiguousarray(fetched.take(order, axis)[selection.rest])
+        return np.asarray(fetched.take(order, axis)[selection.rest], order="C")

@@ -42,9 +42,8 @@ class Selection:
     canonical: str
 
     def of(self, block: np.ndarray) -> np.ndarray:
-        """The result from a whole block: a view wherever NumPy gives one."""
-        result: np.ndarray = block[self.fetch][self.rest]
-        return result
+        """The result from a whole block, an array also where it is one number; a view wherever NumPy gives one."""
+        return np.asarray(block[self.fetch][self.rest])
 
 
 def select(index: Index, shape: Shape, row_axis: int | None) -> Selection:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from service.errors import InvalidGraph
-from service.operators.numerics import accumulated
+from service.operators.numerics import widened
 from service.operators.registry import kernel, torch_dtype
 
 
@@ -126,7 +126,7 @@ def minimum(*data_0: Tensor) -> Tensor:
 def add_all(*data_0: Tensor) -> Tensor:
     """The sum at each place."""
     first, *others = _some(data_0, "Sum")
-    total = functools.reduce(torch.add, others, first.to(accumulated(first.dtype)))
+    total = functools.reduce(torch.add, others, widened(first))
     return total.to(first.dtype)
 
 
@@ -134,7 +134,7 @@ def add_all(*data_0: Tensor) -> Tensor:
 def mean_of_all(*data_0: Tensor) -> Tensor:
     """The mean at each place."""
     first, *others = _some(data_0, "Mean")
-    total = functools.reduce(torch.add, others, first.to(accumulated(first.dtype)))
+    total = functools.reduce(torch.add, others, widened(first))
     return (total / len(data_0)).to(first.dtype)
 
 

@@ -22,7 +22,7 @@ def gather(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     """Slices of `data` along an axis: `[*data[:axis], *indices, *data[axis + 1:]]`."""
     place = axis_of(axis, data.dim(), "Gather")
     picked = data.index_select(place, _from_front(indices, data.shape[place]).reshape(-1))
-    return picked.reshape(*data.shape[:place], *indices.shape, *data.shape[place + 1 :])
+    return picked.reshape((*data.shape[:place], *indices.shape, *data.shape[place + 1 :]))
 
 
 @kernel("GatherElements", 11)
@@ -44,7 +44,7 @@ def gather_nd(data: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     inner = data.shape[batch_dims + depth :]
     count = math.prod(data.shape[batch_dims : batch_dims + depth])
     rows = flat.reshape(math.prod(outer) * count, *inner)
-    return rows.index_select(0, (batch * count + places).reshape(-1)).reshape(*indices.shape[:-1], *inner)
+    return rows.index_select(0, (batch * count + places).reshape(-1)).reshape((*indices.shape[:-1], *inner))
 
 
 def _linear(tuples: Tensor, sizes: tuple[int, ...]) -> Tensor:

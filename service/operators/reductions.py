@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from service.errors import InvalidGraph
-from service.operators.numerics import accumulated, axes_of, axis_of, floating
+from service.operators.numerics import accumulated, axes_of, axis_of, floating, widened
 from service.operators.registry import Ints, kernel
 
 Reduction: TypeAlias = Callable[[Tensor, tuple[int, ...], bool], Tensor]
@@ -28,7 +28,8 @@ def _mean(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 def _product(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
     """The product by halving: log2(n) products whose derivatives of every order are right at zeros too."""
     kept = [a for a in range(x.dim()) if a not in axes]
-    values = x.permute(*kept, *axes).reshape(*(x.shape[a] for a in kept), -1).to(accumulated(x.dtype))
+    count = math.prod(x.shape[a] for a in axes)
+    values = widened(x).permute(*kept, *axes).reshape(*(x.shape[a] for a in kept), count)
     while values.shape[-1] > 1:
         half = values.shape[-1] // 2
         odd = values[..., 2 * half :]
@@ -77,7 +78,7 @@ def _log_sum_exp(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 
 def _sum_square(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
-    wide = x.to(accumulated(x.dtype))
+    wide = widened(x)
     return _sum(wide * wide, axes, keep)
 
 
@@ -170,7 +171,7 @@ def _cumulative_sum(x: Tensor, axis: int) -> Tensor:
 
 def _cumulative_product(x: Tensor, axis: int) -> Tensor:
     """The scan by doubling (Hillis and Steele): log2(n) products, differentiable at zeros too."""
-    result = x.to(accumulated(x.dtype))
+    result = widened(x)
     step = 1
     while step < x.shape[axis]:
         result = result * _shifted(result, axis, step, 1)

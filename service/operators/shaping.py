@@ -15,13 +15,13 @@ from service.operators.registry import Ints, bounded, kernel
 @kernel("Shape", 1)
 def shape(data: Tensor, *, end: int | None = None, start: int = 0) -> Tensor:
     """The sizes of the axes from `start` to `end`, as Python slices them. int64."""
-    return torch.tensor(data.shape[start:end], dtype=torch.int64)
+    return torch.tensor(data.shape[start:end], dtype=torch.int64, device=data.device)
 
 
 @kernel("Size", 1)
 def size(data: Tensor) -> Tensor:
     """The number of elements. 0-D int64."""
-    return torch.tensor(data.numel(), dtype=torch.int64)
+    return torch.tensor(data.numel(), dtype=torch.int64, device=data.device)
 
 
 @kernel("Reshape", 5)

@@ -1,6 +1,7 @@
 """Discrete Fourier transforms, with complex numbers as a last axis of size 2, and the mel filter bank."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from service import errors
@@ -61,7 +62,7 @@ def _dft(input: Tensor, length: Ints | None, axis: int, inverse: bool, onesided:
         if complex_input:
             raise errors.ShapeMismatch("DFT: a onesided transform takes a real signal, [..., 1]")
         return torch.view_as_real(torch.fft.rfft(wide[..., 0], n, dim)).to(input.dtype)
-    signal = torch.view_as_complex(wide.contiguous()) if complex_input else wide[..., 0]
+    signal = torch.view_as_complex(wide.contiguous() if complex_input else F.pad(wide, (0, 1)))
     if onesided:
         real: Tensor = torch.fft.irfft(signal, n, dim)
         return real[..., None].to(input.dtype)

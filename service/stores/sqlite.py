@@ -255,15 +255,15 @@ def _lock(folder: Path) -> int:
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(database, path, synchronous)
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(database, path, synchronous)
+        except BaseException:
+            database.close()
+            raise
     except sqlite3.DatabaseError as fault:
-        database.close()
         raise StoreUnusable(f"{path} cannot be read as a store: {fault}") from fault
-    except StoreUnusable:
-        database.close()
-        raise
     return database
 
 

@@ -1,15 +1,18 @@
 """How requests are read: the query and JSON."""
 
+import asyncio
 from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message
 
 from service.api.bodies import GRAPHS, SessionCreate
 from service.api.graphs import check_graph
-from service.api.reading import ApiLimits, check, choice, integer, parse_json, pointer, read_query, tensors
-from service.errors import InvalidRequest, Problem
+from service.api.reading import ApiLimits, check, choice, integer, parse_json, pointer, read_body, read_query, tensors
+from service.errors import InvalidRequest, Problem, TooLarge, UnsupportedMediaType
 
 NAMES = ("y", "x", "index")
 
@@ -136,6 +139,40 @@ def test_a_graph_is_strict(graph: object, place: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         check_graph(graph, GRAPHS, "/graph")
     assert [fault.pointer for fault in refused.value.faults] == [place]
+
+
+def body_of(chunks: list[bytes], headers: dict[str, str], limit: int) -> bytes:
+    """What is read of a request whose body comes in chunks."""
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    scope = {"type": "http", "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()]}
+    return asyncio.run(read_body(Request(scope, receive), ["application/json"], limit))
+
+
+JSON = {"Content-Type": "Application/JSON; charset=utf-8"}
+
+
+def test_a_body_is_read_to_its_end() -> None:
+    assert body_of([b"{", b"", b"}"], JSON, 2) == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "refusal"),
+    [
+        pytest.param(JSON, TooLarge, id="chunked"),
+        pytest.param({**JSON, "Content-Length": "3"}, TooLarge, id="declared"),
+        pytest.param({**JSON, "Content-Encoding": "gzip"}, UnsupportedMediaType, id="encoded"),
+        pytest.param({"Content-Type": "text/json"}, UnsupportedMediaType, id="other"),
+        pytest.param({}, UnsupportedMediaType, id="none"),
+    ],
+)
+def test_a_body_is_refused(headers: dict[str, str], refusal: type[Exception]) -> None:
+    with pytest.raises(refusal):
+        body_of([b"{}", b" "], headers, 2)
 
 
 def test_tensors_have_places() -> None:

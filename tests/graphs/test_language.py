@@ -293,7 +293,9 @@ def test_arctan2_in_every_quadrant_and_on_the_axes() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("text", ["arctan2(x, 2)", "2 * pi * x + 1", "var(x, ddof=1)", "elu(x, 0.5)", "log1p(x ** 2)", "sqrt(2) * x"])
+@pytest.mark.parametrize(
+    "text", ["arctan2(x, 2)", "2 * pi * x + 1", "var(x, ddof=1)", "elu(x, 0.5)", "log1p(x ** 2)", "sqrt(2) * x"]
+)
 def test_literals_take_the_dtype_of_what_they_meet(text: str, dtype: str) -> None:
     (found,) = evaluate(expression(y=text), {"x": X.astype(dtype)})
     assert found.dtype == dtype

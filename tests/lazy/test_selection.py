@@ -27,7 +27,7 @@ def check(index, shape, row_axis):
     expected = block[index]
     selection = select(index, shape, row_axis)
     assert selection.shape == expected.shape
-    np.testing.assert_array_equal(selection.of(block), expected)
+    np.testing.assert_array_equal(selection.of(block), np.asarray(expected), strict=True)
     np.testing.assert_array_equal(selection.distinct, rows_touched(index, shape, row_axis))
     assert selection.rows.dtype == selection.distinct.dtype == np.int64
     np.testing.assert_array_equal(np.unique(selection.rows), selection.distinct)

@@ -79,6 +79,17 @@ def test_pools_are_their_definition(case, include, p, order):
             np.testing.assert_allclose(norm[here], (np.abs(values) ** p).sum() ** (1 / p), atol=1e-12)
 
 
+@pytest.mark.parametrize("sizes", [(5,), (3, 4), (2, 3, 4), ()], ids=str)
+def test_global_pools_are_reductions(sizes):
+    X, axes = RNG.standard_normal((2, 3, *sizes)), tuple(range(2, 2 + len(sizes)))
+    kept = (2, 3, *[1] * len(sizes))
+    np.testing.assert_array_equal(apply("GlobalMaxPool", X)[0], X.max(axes).reshape(kept))
+    np.testing.assert_allclose(apply("GlobalAveragePool", X)[0], X.mean(axes).reshape(kept), rtol=1e-12)
+    for p in (1, 2, 3):
+        expected = (np.abs(X) ** p).sum(axes).reshape(kept) ** (1 / p)
+        np.testing.assert_allclose(apply("GlobalLpPool", X, p=p)[0], expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 @pytest.mark.parametrize("size", [4, 5, 6], ids=lambda n: f"size{n}")
 def test_auto_pad_is_the_explicit_one(auto_pad, size):

@@ -91,6 +91,7 @@ def test_a_second_server_is_refused_until_the_first_has_gone(tmp_path):
         pytest.param(lambda file: file.write_bytes(b"not a database, " * 1000), id="another-file"),
         pytest.param(lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]), id="cut-off"),
         pytest.param(lambda file: file.write_bytes(file.read_bytes()[:100] + b"\xff" * 5000), id="head-only"),
+        pytest.param(lambda file: (file.unlink(), file.mkdir()), id="a-folder"),
         pytest.param(
             lambda file: file.write_bytes(file.read_bytes()[:-8192] + b"\xa5" * 8192), id="last-pages-overwritten"
         ),
