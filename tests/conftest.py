@@ -5,7 +5,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,29 +26,27 @@ class Server:
     pid: int
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
+def start_server(folder: Path, environment: Mapping[str, str] = {}) -> tuple["subprocess.Popen[bytes]", str]:
+    """A server on `folder/data` that is ready, and its address; its log is `folder/log.txt`."""
     log = folder / "log.txt"
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(folder / "data")]
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        ) as process,
-    ):
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            url = _url(process.stdout, deadline)
-            assert url is not None, f"the server did not start:\n{log.read_text()}"
-            assert _ready(url, deadline), f"the server did not become ready:\n{log.read_text()}"
-            yield Server(url, process.pid)
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **environment}
+        )
+    deadline = time.monotonic() + START_SECONDS
+    url = _url(process.stdout, deadline)
+    assert url is not None, f"the server did not start:\n{log.read_text()}"
+    assert _ready(url, deadline), f"no worker became ready:\n{log.read_text()}"
+    return process, url
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    process, url = start_server(tmp_path_factory.mktemp("server"))
+    with process:
+        yield Server(url, process.pid)
+        process.terminate()
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +70,9 @@ def _url(output: IO[bytes] | None, deadline: float) -> str | None:
 
 
 def _ready(url: str, deadline: float) -> bool:
-    while httpx.get(f"{url}/readyz").status_code != 200:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
+    with httpx.Client() as client:
+        while client.get(f"{url}/readyz").status_code != 200:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
     return True

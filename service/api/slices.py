@@ -110,7 +110,7 @@ _COMMON = (
         "query",
         "What stands between the brackets in NumPy: integers, slices, `...` and one list of integers. "
         "If left out, everything.",
-        {"type": "string", "maxLength": 100_000},
+        {"type": "string"},
         "0,:",
     ),
     Parameter(

@@ -329,7 +329,7 @@ def arange(g: Builder, start: Number, stop: Number | None = None, step: Number =
     first, last = (0, start) if stop is None else (start, stop)
     if step == 0:
         raise g.fault("the step is not 0")
-    _bounded(g, (max(0, math.ceil((last - first) / step)),))
+    _bounded(g, (math.ceil(max(0, min((last - first) / step, _LAST))),))
     exact = all(isinstance(number, int) for number in (first, last, step))
     bounds = [literal(number if exact else float(number)) for number in (first, last, step)]
     return g.node("Range", *bounds, kind="any" if exact else "float")

@@ -1,7 +1,9 @@
 """What the functions of an expression are made of: values, literals and the nodes that join them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -56,7 +58,10 @@ class Builder:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     _literals: dict[tuple[type, str], str] = field(default_factory=dict)
-    _made: int = 0
+    _fresh: Iterator[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._fresh = (name for name in map("%{}".format, count()) if name not in self.taken)
 
     def fault(self, what: str, advice: str = "") -> errors.InvalidGraph:
         """The problem that something is wrong here."""
@@ -68,27 +73,39 @@ class Builder:
         near = nearest(name, names)
         return self.fault(f'unknown {what} "{name}"', f'did you mean "{near}"?' if near else "")
 
+    def literal(self, number: Number) -> Value:
+        """A number that an array can hold.
+
+        Raises:
+            InvalidGraph: it is too large.
+        """
+        if isinstance(number, int) and not -(2**63) <= number < 2**63:
+            raise self.fault("the integer takes more than 64 bits", "write it with a point, as a float")
+        if isinstance(number, float) and math.isinf(number):
+            raise self.fault("the number is too large for float64")
+        return literal(number)
+
     def node(self, op: str, *inputs: Value | None, kind: Kind = "any", domain: str = "", **attributes: object) -> Value:
         """A node with one output. None is an input that is left out."""
         return self.split(op, 1, *inputs, kind=kind, domain=domain, **attributes)[0]
 
     def split(
-        self, op: str, count: int, *inputs: Value | None, kind: Kind = "any", domain: str = "", **attributes: object
+        self, op: str, outputs: int, *inputs: Value | None, kind: Kind = "any", domain: str = "", **attributes: object
     ) -> tuple[Value, ...]:
-        """A node with `count` outputs."""
+        """A node with several outputs."""
         if len(self.nodes) >= self.limits.graph_nodes:
             raise errors.TooLarge(
                 f"the expression takes more than {self.limits.graph_nodes} nodes; that is the limit",
                 pointer(self.output),
             )
-        outputs = [self._fresh() for _ in range(count)]
+        made = [next(self._fresh) for _ in range(outputs)]
         names = [self._name(value) if value is not None else "" for value in inputs]
-        self.nodes.append(helper.make_node(op, names, outputs, None, None, domain, None, **attributes))
-        return tuple(Value(name, kind) for name in outputs)
+        self.nodes.append(helper.make_node(op, names, made, None, None, domain, None, **attributes))
+        return tuple(Value(name, kind) for name in made)
 
     def constant(self, content: np.ndarray) -> Value:
         """An array that is part of the expression."""
-        name = self._fresh()
+        name = next(self._fresh)
         self.initializers.append(constants.tensor(content, name))
         return Value(name, "float" if content.dtype.kind == "f" else "any")
 
@@ -104,11 +121,9 @@ class Builder:
         kind: Kind = "float" if floating or any(v.kind == "float" for v in values) else "any"
         weak = [i for i, v in enumerate(values) if v.literal is not None and not isinstance(v.literal, bool)]
         attributes = ({"weak": weak} if weak else {}) | ({"floating": 1} if floating else {})
-        if alike:
-            return self.split("Promote", 1, values[0], kind=kind, domain=catalogue.EXPRESSION, **attributes) * len(
-                values
-            )
-        return self.split("Promote", len(values), *values, kind=kind, domain=catalogue.EXPRESSION, **attributes)
+        distinct = values[:1] if alike else values
+        promoted = self.split("Promote", len(distinct), *distinct, kind=kind, domain=catalogue.EXPRESSION, **attributes)
+        return promoted * len(values) if alike else promoted
 
     def finish(self, inputs: Sequence[str], outputs: dict[str, Value]) -> onnx.ModelProto:
         """The model, its outputs under their names."""
@@ -140,11 +155,6 @@ class Builder:
             dtype = {bool: "bool", int: "int64", float: "float64"}[key[0]]
             self._literals[key] = self.constant(np.array(value.literal, DTYPES[dtype].numpy)).name
         return self._literals[key]
-
-    def _fresh(self) -> str:
-        self._made += 1
-        name = f"%{self._made}"
-        return name if name not in self.taken else self._fresh()
 
 
 def pointer(output: str) -> str:

@@ -38,7 +38,9 @@ class _Ordered:
 
 
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The canonical form of a validated model; declared types of inputs and outputs are kept.
+    """The canonical form of a validated model, but for the names of nodes, which messages still need.
+
+    Declared types of inputs and outputs are kept.
 
     Raises:
         InvalidGraph: nodes feed themselves in a cycle.
@@ -200,6 +202,7 @@ def _node(
     described = attributes.schema(node.op_type, versions[node.domain], node.domain)
     kept = [a for a in node.attribute if not attributes.is_default(a, described)]
     return onnx.NodeProto(
+        name=node.name,
         op_type=node.op_type,
         domain=node.domain,
         input=_trimmed(inputs),

@@ -41,6 +41,8 @@ def compile_graph(source: Mapping[str, Any], extra_outputs: Sequence[str], limit
             raise errors.InvalidRequest(f'"{name}" is no output of the graph; its outputs are {", ".join(outputs)}')
     if infer.is_typed(model.graph):
         _type_outputs(model)
+    for node in all_nodes(model.graph):
+        node.ClearField("name")
     content = dump(model)
     return Compiled(content, _info(model, content))
 
@@ -57,7 +59,9 @@ def _read(source: Mapping[str, Any], extra_outputs: Sequence[str], limits: Limit
             model = serialized.read(source, limits)
             validation.check(model, serialized.PLACE, limits, in_order=True)
         case other:
-            raise errors.InvalidGraph(f"{other!r} is no format of a graph; use one of {', '.join(FORMATS)}", "/format")
+            raise errors.InvalidGraph(
+                f"{repr(other)[:40]} is no format of a graph; use one of {', '.join(FORMATS)}", "/format"
+            )
     return model
 
 

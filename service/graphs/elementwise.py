@@ -17,7 +17,7 @@ Function: TypeAlias = Callable[..., Value]
 
 def negative(g: Builder, x: Value) -> Value:
     """-x."""
-    return literal(-x.literal) if x.literal is not None else g.node("Neg", x, kind=x.kind)
+    return g.literal(-x.literal) if x.literal is not None else g.node("Neg", x, kind=x.kind)
 
 
 def binary(op: str, floating: bool = False) -> Function:
@@ -46,7 +46,8 @@ def square(g: Builder, x: Value) -> Value:
 
 def power(g: Builder, x1: Value, x2: Value) -> Value:
     """x1 ** x2; a square is a product, as in NumPy."""
-    return square(g, x1) if x2.literal == 2 and x1.literal is None else binary("Pow")(g, x1, x2)
+    squared = type(x2.literal) is int and x2.literal == 2 and x1.literal is None
+    return square(g, x1) if squared else binary("Pow")(g, x1, x2)
 
 
 def fmod(g: Builder, x1: Value, x2: Value) -> Value:
@@ -73,7 +74,7 @@ def unary(name: str, op: str, floating: bool = True) -> Function:
     def function(g: Builder, x: Value) -> Value:
         if x.literal is not None and numpy is not None:
             with np.errstate(all="ignore"):
-                return literal(numpy(float(x.literal) if floating else x.literal).item())
+                return literal(numpy(float(x.literal) if floating else x.literal + 0).item())
         (a,) = g.promote(x, floating=floating)
         return g.node(op, a, kind=a.kind)
 

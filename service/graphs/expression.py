@@ -124,10 +124,6 @@ class _Parser:
         self.at += found
         return found
 
-    def expect(self, mark: str) -> None:
-        if not self.skip(mark):
-            raise self.unexpected(f'"{mark}" is wanted')
-
     def unexpected(self, wanted: str = "") -> errors.InvalidGraph:
         """The problem that the next word cannot stand here."""
         self.builder.column = self.next.column
@@ -249,7 +245,7 @@ class _Parser:
             number: Number = float(token.text) if set(".eE") & set(token.text) else int(token.text)
         except ValueError as fault:
             raise self.builder.fault(f"malformed number {token.text[:40]!r}") from fault
-        return self.bounded(number)
+        return self.builder.literal(number)
 
     def named(self, token: Token) -> Argument:
         if token.text == "None":
@@ -347,20 +343,12 @@ class _Parser:
         """Literal arithmetic, which makes a literal again."""
         try:
             if mark == "**":
-                return self.bounded(_power(left, right))
-            return self.bounded(_FOLDS[mark](left, right))
+                return self.builder.literal(_power(left, right))
+            return self.builder.literal(_FOLDS[mark](left, right))
         except ZeroDivisionError as fault:
             raise self.builder.fault("division by zero") from fault
         except OverflowError as fault:
             raise self.builder.fault("the number is too large") from fault
-
-    def bounded(self, number: Number) -> Value:
-        """A literal that an array can hold."""
-        if isinstance(number, int) and not -(2**63) <= number < 2**63:
-            raise self.builder.fault("the integer takes more than 64 bits", "write it with a point, as a float")
-        if isinstance(number, float) and math.isinf(number):
-            raise self.builder.fault("the number is too large for float64")
-        return literal(number)
 
 
 def _power(base: Number, exponent: Number) -> Number:

@@ -5,6 +5,7 @@ there. `Value` is an array or a number, `list[Value]` a list of them, everything
 """
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -208,10 +209,7 @@ def call(g: Builder, name: str, positional: Sequence[Argument], named: Mapping[s
     """
     function = FUNCTIONS[name]
     signature = inspect.signature(function)
-    written = f"{name}({str(signature).partition(', ')[2].partition(' -> ')[0]}"
-    for key, value in signature.parameters.items():
-        written = written.replace(f"{key}: {inspect.formatannotation(value.annotation)}", key)
-    written = written.replace(" = ", "=")
+    written = f"{name}({', '.join(_written(p) for p in list(signature.parameters.values())[1:])})"
     try:
         bound = signature.bind(g, *positional, **{SYNONYMS.get(key, key): value for key, value in named.items()})
     except TypeError as fault:
@@ -228,6 +226,12 @@ def call(g: Builder, name: str, positional: Sequence[Argument], named: Mapping[s
                 advice = _ADVICE.get(name, f"it is {written}")
                 raise g.fault(f"{name}(): {key} is {_WANTED[parameter.annotation]}", advice) from fault
     return function(*bound.args, **bound.kwargs)
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    star = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+    default = "" if parameter.default is parameter.empty else f"={parameter.default}"
+    return star + parameter.name + default
 
 
 _WANTED: Mapping[object, str] = {
@@ -264,7 +268,8 @@ def _fit(g: Builder, wanted: object, argument: Argument) -> object:
         return _when(number in {0, 1}, bool(number))
     if wanted in {int, int | None}:
         return _number(argument, int)
-    return _number(argument, int, float)
+    number = _number(argument, int, float)
+    return _when(math.isfinite(number), number)
 
 
 def _when(condition: object, value: Any) -> Any:

@@ -9,7 +9,7 @@ from onnx.defs import OpSchema
 
 from service import errors
 from service.graphs import attributes, constants
-from service.graphs.model import operator
+from service.graphs.model import label, operator
 from service.tensors.dtypes import DTYPES, OF_ONNX
 
 _ONNX_NAMES = {
@@ -67,14 +67,14 @@ def formal_at(node: onnx.NodeProto, opset: int, position: int) -> Formal | None:
     return parameters[-1] if variadic else None
 
 
-def check_types(node: onnx.NodeProto, opset: int, dtypes: Sequence[str | None], label: str | None = None) -> None:
+def check_types(node: onnx.NodeProto, opset: int, dtypes: Sequence[str | None], named: str | None = None) -> None:
     """That a node's inputs have types that ONNX allows together.
 
     Args:
         node: of a canonical model.
         opset: the version of its domain.
         dtypes: the contract's dtype of each input; None for one that is left out or unknown.
-        label: how a message names the node; the default is by name and operator.
+        named: how a message names the node; the default is by its name, else its first output, and operator.
 
     Raises:
         InvalidGraph: an input has a dtype that the operator does not take, or two that must agree do not.
@@ -87,14 +87,14 @@ def check_types(node: onnx.NodeProto, opset: int, dtypes: Sequence[str | None], 
         if dtype not in formal.allowed:
             wanted = ", ".join(name for name in DTYPES if name in formal.allowed)
             raise errors.InvalidGraph(
-                f"{label or _label(node)}: {formal.name} is {dtype}; at opset {opset} it is one of: {wanted}"
+                f"{named or _label(node)}: {formal.name} is {dtype}; at opset {opset} it is one of: {wanted}"
             )
         if not formal.variable:
             continue
         other, met = first.setdefault(formal.variable, (formal.name, dtype))
         if met != dtype:
             raise errors.InvalidGraph(
-                f"{label or _label(node)}: {other} is {met} and {formal.name} is {dtype}; "
+                f"{named or _label(node)}: {other} is {met} and {formal.name} is {dtype}; "
                 "ONNX wants one type; insert a Cast"
             )
 
@@ -141,7 +141,7 @@ def check_model(model: onnx.ModelProto, types: dict[str, onnx.TypeProto]) -> Non
     for position, node in enumerate(model.graph.node):
         found = (known.get(name) for name in node.input)
         dtypes = [dtype.name if dtype else None for dtype in found]
-        check_types(node, versions[node.domain], dtypes, f"node {position} ({operator(node)})")
+        check_types(node, versions[node.domain], dtypes, label(node, position))
 
 
 def refine(declared: onnx.TypeProto, inferred: onnx.TypeProto) -> None:

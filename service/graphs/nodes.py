@@ -90,17 +90,21 @@ class _Reader:
             raise errors.TooLarge(
                 f"the graph has {len(given)} nodes; the limit is {self.limits.graph_nodes}", place.below("nodes")
             )
-        nodes = [self.node(node, position, place) for position, node in enumerate(given)]
+        nodes = [self.node(each, position, place) for position, each in enumerate(given)]
         held = source.get("initializers", {})
         if not isinstance(held, dict):
             raise errors.InvalidGraph("initializers are an object: name -> tensor", place.below("initializers"))
+        readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        for node in nodes:
+            for at, name in enumerate(node.input):
+                readers.setdefault(name, []).append((node, at))
         initializers = []
         for name, value in held.items():
             pointer = place.below("initializers", name)
             given_tensor = wire.decode(
                 value, pointer, elements=self.limits.tensor_elements, rank=self.limits.tensor_rank
             )
-            dtype = dtype_of(given_tensor.array).name if given_tensor.typed else self.met_by(name, nodes)
+            dtype = dtype_of(given_tensor.array).name if given_tensor.typed else self.met_by(readers.get(name, ()))
             initializers.append(constants.tensor(wire.settle(given_tensor, dtype, pointer), name))
         return onnx.GraphProto(name="graph", node=nodes, initializer=initializers)
 
@@ -113,13 +117,12 @@ class _Reader:
             values.extend(onnx.ValueInfoProto(name=name) for name in names)
         return graph
 
-    def met_by(self, name: str, nodes: Sequence[onnx.NodeProto]) -> str:
+    def met_by(self, readers: Sequence[tuple[onnx.NodeProto, int]]) -> str:
         """The dtype of a tensor that names none: float64, unless an operator that reads it takes only integers."""
-        for node in nodes:
-            for position, read_ in enumerate(node.input):
-                formal = infer.formal_at(node, self.opset(node.domain), position) if read_ == name else None
-                if formal is not None and "float64" not in formal.allowed:
-                    return "int64" if "int64" in formal.allowed else "bool"
+        for node, position in readers:
+            formal = infer.formal_at(node, self.opset(node.domain), position)
+            if formal is not None and "float64" not in formal.allowed:
+                return "int64" if "int64" in formal.allowed else "bool"
         return "float64"
 
     def opset(self, domain: str) -> int:

@@ -15,8 +15,6 @@ from service.graphs.validation import Place
 from service.link.messages import Limits
 
 PLACE = Place("/model", readable=False)
-
-
 MEMBERS = ("format", "model")
 
 
@@ -146,7 +144,7 @@ def _check_type(value: onnx.ValueInfoProto) -> None:
 
 
 def _set_opsets(proto: onnx.ModelProto) -> None:
-    """One import for each domain, ai.onnx written ""; likewise in functions and nodes."""
+    """One import for each domain, those of functions too; ai.onnx is written "" everywhere."""
     for owner in (proto, *proto.functions):
         versions: dict[str, int] = {}
         for o in owner.opset_import:
@@ -160,6 +158,8 @@ def _set_opsets(proto: onnx.ModelProto) -> None:
     for node in _nodes(proto):
         node.domain = models.plain_domain(node.domain)
     versions = models.opsets(proto)
+    inherited = {o.domain: o.version for f in proto.functions for o in f.opset_import if o.domain not in versions}
+    proto.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in inherited.items())
     newest = onnx.defs.onnx_opset_version()
     if "" not in versions:
         raise errors.InvalidGraph("the model imports no opset of ai.onnx", PLACE.pointer)

@@ -128,6 +128,8 @@ def _check_node(node: onnx.NodeProto, position: int, place: Place, versions: dic
     _check_attributes(node, name, place, position, described)
     if described is not None:
         _check_numbers(node, name, pointer, described)
+    if node.domain == catalogue.EXPRESSION and not 1 <= len(node.output) <= len(node.input):
+        raise errors.InvalidGraph(f"{name} has an output for each of its inputs", pointer)
     if node.op_type == "Constant" and not node.domain:
         _check_constant(node, name, pointer)
 
@@ -136,10 +138,10 @@ def _check_numbers(node: onnx.NodeProto, name: str, pointer: str, described: OpS
     given, made = len(node.input), len(node.output)
     if not described.min_input <= given <= described.max_input:
         wanted = _range(described.min_input, described.max_input)
-        raise errors.InvalidGraph(f"{name} has {given} inputs; it takes {wanted}", f"{pointer}")
+        raise errors.InvalidGraph(f"{name} has {given} inputs; it takes {wanted}", pointer)
     if not described.min_output <= made <= described.max_output:
         wanted = _range(described.min_output, described.max_output)
-        raise errors.InvalidGraph(f"{name} has {made} outputs; it makes {wanted}", f"{pointer}")
+        raise errors.InvalidGraph(f"{name} has {made} outputs; it makes {wanted}", pointer)
     for parameter, value in zip(described.inputs, node.input, strict=False):
         if not value and parameter.option != _OPTIONAL:
             raise errors.InvalidGraph(f"{name}: the input {parameter.name} may not be left out", pointer)
@@ -205,7 +207,7 @@ def _check_scope(graph: onnx.GraphProto, place: Place, outer: tuple[set[str], ..
         for name, times in Counter(names).items():
             if not name:
                 raise errors.InvalidGraph(f"an {what}{place.trail} has no name", place.below(f"{what}s"))
-            if times > 1:
+            if times > 1 and not (place.depth and what == "output"):
                 raise errors.InvalidGraph(
                     f'the {what} "{name}"{place.trail} stands {times} times', place.below(f"{what}s")
                 )

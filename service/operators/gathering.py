@@ -10,11 +10,15 @@ from service.errors import InvalidGraph, ShapeMismatch
 from service.operators.numerics import axis_of
 from service.operators.registry import Ints, Static, bounded, kernel
 
+OUT_OF_RANGE = -(2**31)
+"""Stands for an index out of range: so negative that a position made with it is negative too, which torch refuses."""
+
 
 def _from_front(indices: Tensor, size: int) -> Tensor:
-    """Negative indices counted from the front. int64."""
+    """Indices in `[-size, size)` counted from the front, others `OUT_OF_RANGE`. int64."""
     wide = indices.to(torch.int64)
-    return torch.where(wide < 0, wide + size, wide)
+    inside = (wide >= -size) & (wide < size)
+    return torch.where(inside, torch.where(wide < 0, wide + size, wide), OUT_OF_RANGE)
 
 
 @kernel("Gather", 1)
@@ -35,21 +39,17 @@ def gather_elements(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
 @kernel("GatherND", 11)
 def gather_nd(data: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     """Slices by tuples of indices, the last axis of `indices`; the first axes may be a batch."""
-    outer = tuple(data.shape[:batch_dims])
-    flat = data.reshape(math.prod(outer), *data.shape[batch_dims:])
-    depth = indices.shape[-1]
-    tuples = indices.reshape(math.prod(outer), -1, depth)
-    places = _linear(tuples, data.shape[batch_dims : batch_dims + depth])
-    batch = torch.arange(math.prod(outer), device=data.device)[:, None]
-    inner = data.shape[batch_dims + depth :]
-    count = math.prod(data.shape[batch_dims : batch_dims + depth])
-    rows = flat.reshape(math.prod(outer) * count, *inner)
-    return rows.index_select(0, (batch * count + places).reshape(-1)).reshape((*indices.shape[:-1], *inner))
+    indexed = batch_dims + indices.shape[-1]
+    batch = torch.arange(math.prod(data.shape[:batch_dims]), device=data.device)
+    batch = batch.reshape((*data.shape[:batch_dims], *[1] * (indices.dim() - 1 - batch_dims)))
+    places = _linear(indices, data.shape[batch_dims:indexed], batch)
+    slices = data.reshape((math.prod(data.shape[:indexed]), *data.shape[indexed:]))
+    return slices.index_select(0, places.reshape(-1)).reshape((*indices.shape[:-1], *data.shape[indexed:]))
 
 
-def _linear(tuples: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Row-major positions of tuples of indices `[..., len(sizes)]`. int64."""
-    position = torch.zeros(tuples.shape[:-1], dtype=torch.int64, device=tuples.device)
+def _linear(tuples: Tensor, sizes: tuple[int, ...], outer: Tensor) -> Tensor:
+    """Row-major positions of tuples of indices `[..., len(sizes)]` within the positions `outer` of a batch. int64."""
+    position = outer.expand(tuples.shape[:-1])
     for i, size in enumerate(sizes):
         position = position * size + _from_front(tuples[..., i], size)
     return position
@@ -89,7 +89,8 @@ def scatter_nd(data: Tensor, indices: Tensor, updates: Tensor, *, reduction: str
     if tuple(updates.shape) != wanted:
         raise ShapeMismatch(f"ScatterND: updates {list(updates.shape)} should have the shape {list(wanted)}")
     width = math.prod(data.shape[depth:])
-    first = _linear(indices, data.shape[:depth]).reshape(-1, 1) * width
+    origin = torch.zeros((), dtype=torch.int64, device=data.device)
+    first = _linear(indices, data.shape[:depth], origin).reshape(-1, 1) * width
     target = (first + torch.arange(width, device=data.device)).reshape(-1)
     return _combined(data.reshape(-1), target, updates.reshape(-1), reduction).reshape(data.shape)
 

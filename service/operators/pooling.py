@@ -137,22 +137,28 @@ def lp_pool(
 @kernel("GlobalAveragePool", 1)
 def global_average_pool(X: Tensor) -> Tensor:
     """The mean over all spatial axes, `[N, C, *spatial]` to `[N, C, 1, ...]`."""
-    return widened(X).mean(tuple(range(2, X.ndim)), keepdim=True).to(X.dtype) if X.ndim > 2 else X
+    return _global(X, widened(_flat(X)).mean(2))
 
 
 @kernel("GlobalMaxPool", 1)
 def global_max_pool(X: Tensor) -> Tensor:
     """The maximum over all spatial axes, `[N, C, *spatial]` to `[N, C, 1, ...]`; its derivative goes to the first."""
-    flat = X.flatten(2) if X.ndim > 2 else X[..., None]
-    largest = flat.gather(2, flat.detach().argmax(2, keepdim=True))
-    return largest.reshape(*X.shape[:2], *[1] * (X.ndim - 2))
+    flat = _flat(X)
+    return _global(X, flat.gather(2, flat.detach().argmax(2, keepdim=True)))
 
 
 @kernel("GlobalLpPool", 2)
 def global_lp_pool(X: Tensor, *, p: int = 2) -> Tensor:
     """The p-norm over all spatial axes, `[N, C, *spatial]` to `[N, C, 1, ...]`, with derivative 0 where it is 0."""
-    sums = _power(X, p, "GlobalLpPool").flatten(2).sum(2)
-    return _root(sums, p).reshape(*X.shape[:2], *[1] * (X.ndim - 2)).to(X.dtype)
+    return _global(X, _root(_power(_flat(X), p, "GlobalLpPool").sum(2), p))
+
+
+def _flat(X: Tensor) -> Tensor:
+    return X.flatten(2) if X.ndim > 2 else X[..., None]
+
+
+def _global(X: Tensor, pooled: Tensor) -> Tensor:
+    return pooled.reshape(*X.shape[:2], *[1] * (X.ndim - 2)).to(X.dtype)
 
 
 def _windows(

@@ -57,7 +57,7 @@ def expression() -> Callable[..., Engine]:
 
 @pytest.fixture
 def nodes() -> Callable[..., Engine]:
-    def make(*steps: tuple[Any, ...], outputs: Sequence[str] = ("y",), precision: str = "native", **more: Any) -> Engine:
+    def make(*steps: Any, outputs: Sequence[str] = ("y",), precision: str = "native", **more: Any) -> Engine:
         listed = [
             {"op": op, "inputs": list(ins), "outputs": list(outs), "attributes": rest[0] if rest else {}}
             for op, ins, outs, *rest in steps

@@ -1,9 +1,12 @@
 """What is folded once, what decides a program, and what errors say."""
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from service import errors
+from tests.engine.conftest import Engine
 
 INT64 = 7
 
@@ -117,11 +120,6 @@ def test_shapes_that_do_not_fit_name_the_node(nodes):
 
 
 def test_a_default_is_used_and_can_be_overridden():
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    from tests.engine.conftest import Engine
-
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "w"], ["y"])],

@@ -50,6 +50,10 @@ FAULTS = {
     "1e999": "too large for float64",
     "9 ** 9 ** 9": "the number is too large",
     "99999999999999999999": "write it with a point, as a float",
+    "-(-9223372036854775807 - 1)": "takes more than 64 bits",
+    "1e308 * 10": "the number is too large for float64",
+    "arange(sqrt(-1))": "arange(): start is a constant number",
+    "full(2, log(0))": "full(): fill_value is a constant number",
     "1 / 0": "division by zero at column 3",
     "sin()": "sin(): missing a required argument: 'x' at column 1 of output \"y\"; it is sin(x)",
     "sin(a, b)": "sin(): too many positional arguments",
@@ -154,9 +158,10 @@ def test_length_is_not_depth(text: str) -> None:
         ("ones((1000, 1000))", Limits(tensor_elements=1000)),
         ("broadcast_to(x, 10 ** 15)", LIMITS),
         ("arange(10 ** 18)", LIMITS),
+        ("arange(-1e308, 1e308)", LIMITS),
         ("linspace(0, 1, 10 ** 12)", LIMITS),
     ],
-    ids=["length", "nodes", "elements", "broadcast", "arange", "linspace"],
+    ids=["length", "nodes", "elements", "broadcast", "arange", "arange-overflow", "linspace"],
 )
 def test_sizes_are_limited(text: str, limits: Limits) -> None:
     with pytest.raises(errors.TooLarge):

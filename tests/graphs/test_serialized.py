@@ -147,6 +147,14 @@ def test_local_functions_are_inlined() -> None:
     assert inlined == compiled(source(model(helper.make_node("Elu", ["x"], ["y"], alpha=0.5)))).info
 
 
+def test_domains_of_functions_are_those_of_the_model() -> None:
+    body = helper.make_node("Gelu", ["a"], ["b"], domain="com.microsoft")
+    function = helper.make_function("own", "G", ["a"], ["b"], [body], [helper.make_opsetid("com.microsoft", 1)])
+    call = helper.make_node("G", ["x"], ["y"], domain="own")
+    info = compiled(source(model(call, functions=[function], own=1))).info
+    assert info.operators == {"com.microsoft.Gelu": 1}
+
+
 def test_a_function_of_another_opset_is_converted() -> None:
     body = helper.make_node("Squeeze", ["a"], ["b"], axes=[0])
     old = helper.make_function("own", "Old", ["a"], ["b"], [body], [helper.make_opsetid("", 11)])
@@ -311,7 +319,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[errors.Problem], str]] = {
     "dtype-of-node": (
         source(model(SIN, inputs=[value("x", I64)], outputs=[value("y", I64)])),
         errors.InvalidGraph,
-        "node 0 (Sin): input is int64",
+        'node "sine" (Sin): input is int64',
     ),
     "output-type": (
         source(model(SIN, outputs=[value("y", F32)])),

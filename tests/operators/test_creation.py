@@ -65,7 +65,7 @@ def test_eye_like(k: int) -> None:
 )
 def test_ranges_are_numpys(start: float, limit: float, delta: float) -> None:
     (result,) = apply("Range", np.array(start), np.array(limit), np.array(delta))
-    np.testing.assert_allclose(result, np.arange(start, limit, delta), rtol=1e-15)
+    np.testing.assert_allclose(result, np.arange(start, limit, delta), rtol=1e-14)
 
 
 def test_ranges_of_large_integers_and_of_halves_are_exact() -> None:

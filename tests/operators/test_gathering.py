@@ -28,6 +28,7 @@ def test_gather_is_take(shape: tuple[int, ...], axis: int) -> None:
 
 
 def test_gather_with_other_integers() -> None:
+    assert apply("Gather", X[0], np.array(-1))[0].shape == ()
     np.testing.assert_array_equal(apply("Gather", X, np.array([-1, 0], np.int32))[0], X[[-1, 0]])
 
 
@@ -70,6 +71,21 @@ def test_scatter_nd_of_slices_with_repeated_places(reduction: str, dtype: type) 
     (result,) = apply("ScatterND", x, [[1], [-2], [0]], updates, reduction=reduction)
     assert result.dtype == dtype
     np.testing.assert_array_equal(result, expected)
+
+
+OUTSIDE = [
+    ("Gather", (X, [3])),
+    ("GatherElements", (X, [[-4] * 4])),
+    ("GatherND", (X, [[0, 4]])),
+    ("ScatterElements", (X, [[3]], [[1.0]])),
+    ("ScatterND", (X, [[0, -5]], [1.0])),
+]
+
+
+@pytest.mark.parametrize(("op", "inputs"), OUTSIDE, ids=[op for op, _ in OUTSIDE])
+def test_an_index_out_of_range_is_never_another_element(op: str, inputs: tuple[object, ...]) -> None:
+    with pytest.raises((IndexError, RuntimeError)):
+        apply(op, *inputs)
 
 
 def test_scatter_refuses() -> None:

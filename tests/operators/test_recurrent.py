@@ -11,16 +11,17 @@ from tests.operators.cases import apply, check_derivatives, check_node_cases
 
 T, BATCH, INPUT, HIDDEN = 4, 3, 3, 2
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+PEEPHOLES = np.linspace(-0.6, 0.8, 3 * HIDDEN)[None]
 ONNX_TO_TORCH = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 2, 3, 1]}
-RNG = np.random.default_rng(3)
-
-
-def normal(*shape):
-    return RNG.standard_normal(shape) / 2
 
 
 def arguments(op, directions=1, steps=T, batch=BATCH):
     """X, W, R, B and the initial states."""
+    generator = np.random.default_rng(3)
+
+    def normal(*shape):
+        return generator.standard_normal(shape) / 2
+
     gates = GATES[op] * HIDDEN
     states = [normal(directions, batch, HIDDEN) for _ in range(2 if op == "LSTM" else 1)]
     return (
@@ -104,7 +105,7 @@ def test_gru_with_the_reset_before_the_product():
 @pytest.mark.parametrize("input_forget", [0, 1], ids=["separate", "coupled"])
 def test_lstm_with_peepholes_and_clip(input_forget):
     X, W, R, B, (h, c) = arguments("LSTM")
-    P = normal(1, 3 * HIDDEN)
+    P = PEEPHOLES
     Y, _, Y_c = apply("LSTM", X, W, R, B, None, h, c, P, outputs=3, clip=0.4, input_forget=input_forget)
     h, c = h[0], c[0]
     pi, po, pf = np.split(P[0], 3)
@@ -184,7 +185,7 @@ def test_alphas_go_to_the_activations_that_have_one():
 @pytest.mark.parametrize("op", list(GATES))
 def test_derivatives(op):
     X, W, R, B, states = arguments(op, steps=2, batch=1)
-    peepholes = [normal(1, 3 * HIDDEN)] if op == "LSTM" else []
+    peepholes = [PEEPHOLES] if op == "LSTM" else []
     check_derivatives(op, X, W, R, B, None, *states, *peepholes, outputs=3)
 
 

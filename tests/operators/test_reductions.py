@@ -85,6 +85,11 @@ def test_halves_are_accumulated_in_float32(op: str, dtype: type) -> None:
     assert result.reshape(-1)[-1] == np.array(exact).astype(dtype)
 
 
+@pytest.mark.parametrize("op", NUMPYS)
+def test_no_rows_are_no_results(op: str) -> None:
+    assert apply(op, np.zeros((0, 3)), [1])[0].shape == (0, 1)
+
+
 def test_axes_are_checked() -> None:
     with pytest.raises(InvalidGraph, match="no axis 2"):
         apply("ReduceSum", np.ones((2, 2)), [2])
