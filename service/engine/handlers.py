@@ -61,14 +61,14 @@ class Worker:
         model = self._models.get(key)
         if model is None:
             content = question.content.model
-            model = self._models.put(key, Model(content, self.device, question.point.precision, self.limits))
+            model = self._models.put(key, Model(content, self.device, question.point.precision))
         given = dict(zip(question.content.inputs, arrays, strict=True))
         return self._points.put(question.point, Point(model, given))
 
 
 def compiles(worker: Worker, message: messages.Compile, arrays: Sequence[np.ndarray]) -> Answers:
     """One validated model of a graph."""
-    yield compile_graph(message.source, message.extra_outputs, worker.limits), ()
+    yield compile_graph(message.source, worker.limits, message.names), ()
 
 
 def opens(worker: Worker, message: messages.Open, arrays: Sequence[np.ndarray]) -> Answers:

@@ -24,7 +24,6 @@ from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
 from service import errors
 from service.graphs import attributes, infer, model
-from service.link.messages import Limits
 from service.operators import registry
 from service.tensors.dtypes import DTYPES, OF_ONNX
 
@@ -203,13 +202,11 @@ class Model:
         serialized: the canonical model.
         device: where the constants go.
         precision: `native`, or `float64` to promote lower floating-point constants.
-        limits: what loops may be at most.
     """
 
-    def __init__(self, serialized: bytes, device: torch.device, precision: str, limits: Limits) -> None:
+    def __init__(self, serialized: bytes, device: torch.device, precision: str) -> None:
         proto = model.load(serialized)
         self.device = device
-        self.limits = limits
         self.promote = precision == "float64"
         self.opset = {o.domain: o.version for o in proto.opset_import}
         self.inputs = tuple(i.name for i in proto.graph.input)
@@ -262,7 +259,7 @@ class Model:
             raise errors.UnsupportedOperator(f"{label} is not supported at opset {version}")
         values: dict[str, Any] = {}
         for attribute in node.attribute:
-            value = attributes.python_value(attribute)
+            value: Any = attributes.python_value(attribute)
             if isinstance(value, onnx.GraphProto):
                 value = self._block(value, f"{label}, {attribute.name}: ")
             elif isinstance(value, np.ndarray):

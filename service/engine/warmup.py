@@ -21,7 +21,7 @@ _SOURCE = {
 
 def warm(worker: Worker) -> None:
     """Evaluate rows of a small graph the general way and by a trace."""
-    compiled = compile_graph(_SOURCE, (), worker.limits)
+    compiled = compile_graph(_SOURCE, worker.limits)
     point = Point(compiled.info.graph_id, "warm-up")
     content = Content(compiled.model, ("W", "x"))
     message = Rows(Question(point, content), Function("y", ("W", "x")), (0, 1))

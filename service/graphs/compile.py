@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -11,34 +11,28 @@ from service import catalogue, errors
 from service.graphs import constants, expression, infer, nodes, serialized, validation
 from service.graphs.canonical import canonical
 from service.graphs.model import all_nodes, dump, operator, opsets
-from service.link.messages import Compiled, GraphInfo, Limits, ValueInfo
+from service.link.messages import NO_SESSION, Compiled, GraphInfo, Limits, SessionNames, ValueInfo
 
 FORMATS = ("expression", "nodes", "onnx")
 
 
-def compile_graph(source: Mapping[str, Any], extra_outputs: Sequence[str], limits: Limits) -> Compiled:
+def compile_graph(source: Mapping[str, Any], limits: Limits, names: SessionNames = NO_SESSION) -> Compiled:
     """The canonical model of a graph, and what a client sees of it.
 
     Args:
-        source: one of the contract's three forms as parsed JSON, however malformed; `model` may be bytes. An
-            expression may have a member `inputs`: names that a session gives, which hide the constants `e` and `pi`.
-        extra_outputs: values of a `nodes` graph to put out besides its outputs; of the other forms, names that must
-            be outputs.
+        source: one of the contract's three forms as parsed JSON, however malformed; `model` may be bytes.
         limits: what a graph may be at most.
+        names: what a session that brings the graph along says by name.
 
     Raises:
         Problem: of whatever kind fits; pointers are relative to the graph.
     """
     try:
-        model = canonical(_read(source, extra_outputs, limits))
+        model = canonical(_read(source, limits, names))
     except UnicodeError as fault:
         raise errors.InvalidGraph("a name in the graph is not valid Unicode") from fault
     except RecursionError as fault:
         raise errors.InvalidGraph("the graph is nested too deep") from fault
-    outputs = [o.name for o in model.graph.output]
-    for name in extra_outputs:
-        if name not in outputs:
-            raise errors.InvalidRequest(f'"{name}" is no output of the graph; its outputs are {", ".join(outputs)}')
     if infer.is_typed(model.graph):
         _type_outputs(model)
     for node in all_nodes(model.graph):
@@ -47,13 +41,13 @@ def compile_graph(source: Mapping[str, Any], extra_outputs: Sequence[str], limit
     return Compiled(content, _info(model, content))
 
 
-def _read(source: Mapping[str, Any], extra_outputs: Sequence[str], limits: Limits) -> onnx.ModelProto:
+def _read(source: Mapping[str, Any], limits: Limits, names: SessionNames) -> onnx.ModelProto:
     match source.get("format"):
         case "expression":
-            model = expression.read(source, limits)
+            model = expression.read(source, limits, names)
             validation.check(model, validation.Place("/outputs", readable=False), limits, in_order=True)
         case "nodes":
-            model = nodes.read(source, extra_outputs, limits)
+            model = nodes.read(source, limits, names)
             validation.check(model, validation.Place(), limits, in_order=False)
         case "onnx":
             model = serialized.read(source, limits)

@@ -16,10 +16,11 @@ from service import errors
 from service.graphs import arrays, elementwise, functions
 from service.graphs.building import Builder, Number, Value, literal
 from service.graphs.functions import Argument
+from service.graphs.model import unread
 from service.graphs.tokens import Token, in_order, words_of
-from service.link.messages import Limits
+from service.link.messages import Limits, SessionNames
 
-MEMBERS = ("format", "outputs", "inputs")
+MEMBERS = ("format", "outputs")
 CONSTANTS = {"pi": math.pi, "e": math.e}
 TRUTHS = {"True": True, "False": False}
 
@@ -54,13 +55,13 @@ _ADVICE = {
 _KEYWORDS = frozenset({"and", "or", "not", "if", "else", "for", "lambda", "in", "is", "None", "await", "yield"})
 
 
-def read(source: Mapping[str, Any], limits: Limits) -> onnx.ModelProto:
+def read(source: Mapping[str, Any], limits: Limits, names: SessionNames) -> onnx.ModelProto:
     """The model of an `expression` graph. Names that are not outputs are its inputs; both are sorted by name.
 
     Args:
-        source: `{"format": "expression", "outputs": {name: expression}}`; `inputs` may list names that are inputs even
-            if they are called as a constant.
+        source: `{"format": "expression", "outputs": {name: expression}}`.
         limits: for length, nesting and nodes.
+        names: a session's; its `inputs` are inputs even if they are called as a constant.
 
     Raises:
         InvalidGraph: anything that is not the language, with the column.
@@ -72,24 +73,22 @@ def read(source: Mapping[str, Any], limits: Limits) -> onnx.ModelProto:
     given = source.get("outputs")
     if not isinstance(given, dict) or not given:
         raise errors.InvalidGraph('an expression graph has "outputs": {"y": "sin(x)"}', "/outputs")
-    hiding = source.get("inputs", [])
-    if not isinstance(hiding, list) or not all(isinstance(name, str) for name in hiding):
-        raise errors.InvalidGraph("inputs are a list of names", "/inputs")
-    constants = {name: literal(v) for name, v in CONSTANTS.items() if name not in hiding and name not in given}
+    hiding = {*names.inputs, *given}
+    constants = {name: literal(v) for name, v in CONSTANTS.items() if name not in hiding}
     builder = Builder(limits, frozenset(given))
     words = {name: words_of(builder, name, given[name]) for name in sorted(given)}
-    names: dict[str, Value] = {}
-    inputs: set[str] = set()
+    values: dict[str, Value] = {}
+    inputs = unread(names) - set(given)
 
     def value_of(name: str) -> Value:
-        if name not in names and name not in constants:
+        if name not in values and name not in constants:
             inputs.add(name)
-        return names.get(name) or constants.get(name) or Value(name)
+        return values.get(name) or constants.get(name) or Value(name)
 
     for name in in_order(words):
         builder.output = name
-        names[name] = _Parser(builder, words[name], value_of).whole()
-    return builder.finish(sorted(inputs), {name: names[name] for name in words})
+        values[name] = _Parser(builder, words[name], value_of).whole()
+    return builder.finish(sorted(inputs), {name: values[name] for name in words})
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 
 from service import errors
+from service.link.messages import SessionNames
 
 OPSET = 21
 """The opset that expressions are written in."""
@@ -61,6 +62,11 @@ def bodies(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.name, attribute.g
+
+
+def unread(names: SessionNames) -> set[str]:
+    """Inputs that a session differentiates by and gives, whether or not the graph reads them."""
+    return set(names.xs) & set(names.inputs)
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

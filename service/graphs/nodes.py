@@ -10,9 +10,9 @@ from onnx import AttributeProto
 
 from service import catalogue, errors
 from service.graphs import attributes, constants, infer
-from service.graphs.model import OLDEST_OPSET, OPSET, bodies, label, plain_domain
+from service.graphs.model import OLDEST_OPSET, OPSET, bodies, label, plain_domain, unread
 from service.graphs.validation import Place
-from service.link.messages import Limits
+from service.link.messages import Limits, SessionNames
 from service.tensors import wire
 from service.tensors.dtypes import dtype_of
 
@@ -25,17 +25,17 @@ DOMAINS = {catalogue.MICROSOFT: 1, catalogue.ML: 4, catalogue.EXPRESSION: 1}
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
-def read(source: Mapping[str, Any], extra_outputs: Sequence[str], limits: Limits) -> onnx.ModelProto:
+def read(source: Mapping[str, Any], limits: Limits, names: SessionNames) -> onnx.ModelProto:
     """The model of a `nodes` graph; what no node makes is an input, sorted by name.
 
     Args:
         source: `{"format": "nodes", "opset", "nodes", "initializers", "outputs"}`.
-        extra_outputs: values to put out besides.
         limits: for nesting and tensors.
+        names: a session's; its `ys` are put out besides.
 
     Raises:
         InvalidGraph: malformed JSON, or attributes that are not of the operator's types.
-        InvalidRequest: a tensor is malformed, or an extra output is no value of the graph.
+        InvalidRequest: a tensor is malformed, or one of the `ys` is no value of the graph.
         ShapeMismatch: a tensor's shape is not that of its data.
         TooLarge: a tensor, or the number of nodes, is larger than allowed.
     """
@@ -46,13 +46,14 @@ def read(source: Mapping[str, Any], extra_outputs: Sequence[str], limits: Limits
         raise errors.InvalidGraph(f"opset is an integer from {OLDEST_OPSET} to {newest}", "/opset")
     reader = _Reader(version, limits)
     graph = reader.graph(source, Place())
-    inputs = dict.fromkeys(sorted(set(_free(graph))))
-    values = {*inputs, *(t.name for t in graph.initializer), *(o for n in graph.node for o in n.output)}
-    for name in extra_outputs:
+    made = {t.name for t in graph.initializer} | {o for n in graph.node for o in n.output}
+    inputs = sorted({*_free(graph), *unread(names)} - made)
+    values = made.union(inputs)
+    for name in names.ys:
         if name not in values:
             raise errors.InvalidRequest(f'the graph has no value "{name}"')
     outputs = _names(source.get("outputs", []), "outputs", "/outputs")
-    outputs += [name for name in dict.fromkeys(extra_outputs) if name not in outputs]
+    outputs += [name for name in dict.fromkeys(names.ys) if name not in outputs]
     if not outputs:
         raise errors.InvalidGraph('the graph puts nothing out; name values: "outputs": ["y"]', "/outputs")
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)

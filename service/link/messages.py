@@ -20,7 +20,6 @@ class Limits:
         expression_length: characters of an expression.
         tensor_elements: elements of one tensor in a request or an initializer.
         tensor_rank: axes of a tensor.
-        loop_iterations: trips of a Loop or a Scan.
     """
 
     graph_nodes: int = 20_000
@@ -28,7 +27,6 @@ class Limits:
     expression_length: int = 20_000
     tensor_elements: int = 2**28
     tensor_rank: int = 16
-    loop_iterations: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +68,29 @@ class GraphInfo:
 # --- what the serving process asks -----------------------------------------------------------------------------------
 
 
-class Compile(Struct, frozen=True, tag=True, array_like=True):
-    """Make the one model of a graph. `source` is the contract's JSON, or its `model` as bytes.
+class SessionNames(Struct, frozen=True, array_like=True):
+    """What a session says by name of the graph that it brings along. A graph that is registered by itself has none.
 
-    `extra_outputs` are values of a `nodes` graph that a session's `ys` name besides the graph's outputs.
+    Attributes:
+        ys: of a `nodes` graph any value; it becomes an output.
+        xs: of a graph without types any given input; it becomes an input where nothing reads it.
+        inputs: those given; in an expression they hide the constants `e` and `pi`.
     """
 
+    ys: tuple[str, ...] = ()
+    xs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+NO_SESSION = SessionNames()
+"""A graph by itself."""
+
+
+class Compile(Struct, frozen=True, tag=True, array_like=True):
+    """Make the one model of a graph. `source` is the contract's JSON, or its `model` as bytes."""
+
     source: dict[str, Any]
-    extra_outputs: tuple[str, ...] = ()
+    names: SessionNames
 
 
 class Point(Struct, frozen=True, tag=True, array_like=True):

@@ -1,14 +1,14 @@
 """Graphs of a tenant: compiled once by a worker, kept by their content."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from service import errors
-from service.link.messages import GraphInfo
+from service.link.messages import NO_SESSION, GraphInfo, SessionNames
 from service.stores.base import GraphRecord, Store
 from service.workers.pool import Pool
 
@@ -37,14 +37,14 @@ class Graphs:
         self._recent: OrderedDict[tuple[str, str], RegisteredGraph] = OrderedDict()
 
     async def register(
-        self, tenant: str, source: Mapping[str, Any], extra_outputs: Sequence[str] = ()
+        self, tenant: str, source: Mapping[str, Any], names: SessionNames = NO_SESSION
     ) -> tuple[GraphInfo, bool]:
         """Compile a graph and keep it.
 
         Args:
             tenant: whose it is.
             source: one of the contract's forms but `ref`.
-            extra_outputs: values that become outputs besides the graph's own.
+            names: what the session that it is for says by name.
 
         Returns:
             What the graph is, and whether it was new.
@@ -52,7 +52,7 @@ class Graphs:
         Raises:
             Problem: the graph is not valid or not supported; pointers are relative to it.
         """
-        compiled = await self._pool.compile(source, extra_outputs)
+        compiled = await self._pool.compile(source, names)
         record = GraphRecord(compiled.info.graph_id, compiled.model, msgspec.json.encode(compiled.info))
         created = await self._store.put_graph(tenant, record)
         return compiled.info, created

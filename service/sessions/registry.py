@@ -14,7 +14,7 @@ from service import errors
 from service.lazy.block import Block, BlockShape
 from service.lazy.index import whole
 from service.lazy.rows import RowCache
-from service.link.messages import Function, Point, ValueInfo
+from service.link.messages import Function, Point, SessionNames, ValueInfo
 from service.sessions import inputs as values_of
 from service.sessions.cursors import read_cursor, write_cursor
 from service.sessions.graphs import Graphs, RegisteredGraph
@@ -283,9 +283,9 @@ class Sessions:
                 return await self._graphs.get(tenant, str(new.graph["graph_id"]))
             except errors.NotFound as problem:
                 raise errors.NotFound(problem.detail, "/graph/graph_id") from None
-        extra = new.ys or () if new.graph.get("format") == "nodes" else ()
+        names = SessionNames(new.ys or (), new.xs or (), tuple(new.inputs))
         try:
-            info, _ = await self._graphs.register(tenant, new.graph, extra)
+            info, _ = await self._graphs.register(tenant, new.graph, names)
         except errors.Problem as problem:
             faults = [errors.Fault("/graph" + f.pointer, f.detail) for f in problem.faults]
             raise type(problem)(problem.detail, faults=faults, headers=problem.headers) from None

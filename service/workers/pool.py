@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from service import errors
 from service.errors import Fault
 from service.link import messages
-from service.link.messages import Compiled, Content, Function, Message, Opened, Point, Question
+from service.link.messages import Compiled, Content, Function, Message, Opened, Point, Question, SessionNames
 from service.workers.process import Answer, Call, Lost, WorkerOptions, WorkerProcess
 from service.workers.supervisor import Supervisor
 
@@ -87,14 +87,13 @@ class Pool:
         """End the workers."""
         await asyncio.gather(*(s.stop() for s in self._supervisors))
 
-    async def compile(self, source: Mapping[str, Any], extra_outputs: Sequence[str] = ()) -> Compiled:
+    async def compile(self, source: Mapping[str, Any], names: SessionNames) -> Compiled:
         """Make the one model of a graph.
 
         Raises:
             Problem: the graph is not valid or not supported; pointers are relative to the graph.
         """
-        question = messages.Compile(dict(source), tuple(extra_outputs))
-        answer, _ = await self._ask(question, str(extra_outputs))
+        answer, _ = await self._ask(messages.Compile(dict(source), names), source.get("format", ""))
         assert isinstance(answer, Compiled)  # noqa: S101
         return answer
 

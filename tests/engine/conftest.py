@@ -20,9 +20,9 @@ class Engine:
     """A graph on the CPU, its points, and their rows."""
 
     def __init__(self, source: Mapping[str, Any], precision: str = "native") -> None:
-        compiled = compile_graph(source, (), Limits())
+        compiled = compile_graph(source, Limits())
         self.info = compiled.info
-        self.model = Model(compiled.model, torch.device("cpu"), precision, Limits())
+        self.model = Model(compiled.model, torch.device("cpu"), precision)
         self.pullbacks = Pullbacks()
 
     def point(self, **inputs: Any) -> Point:

@@ -1,5 +1,6 @@
 """An independent evaluator: ONNX's reference implementation, with NumPy's promotion for `Promote`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from service.graphs.compile import compile_graph
-from service.link.messages import Compiled, Limits
+from service.link.messages import Compiled, Limits, SessionNames
 
 LIMITS = Limits()
 
@@ -23,17 +24,18 @@ class Promote(OpRun):
         return tuple(v.astype(dtype) for v in values)
 
 
-def compiled(source: dict[str, Any], *extra_outputs: str) -> Compiled:
-    return compile_graph(source, extra_outputs, LIMITS)
+def compiled(source: dict[str, Any], *ys: str, xs: Sequence[str] = (), inputs: Sequence[str] = ()) -> Compiled:
+    """A graph with what a session says of it by name."""
+    return compile_graph(source, LIMITS, SessionNames(ys, tuple(xs), tuple(inputs)))
 
 
 def expression(**outputs: str) -> dict[str, Any]:
     return {"format": "expression", "outputs": outputs}
 
 
-def evaluate(source: dict[str, Any], inputs: dict[str, Any], *extra_outputs: str) -> list[Any]:
+def evaluate(source: dict[str, Any], inputs: dict[str, Any], *ys: str) -> list[Any]:
     """The outputs of a graph at inputs, by the reference implementation."""
-    model = onnx.load_from_string(compiled(source, *extra_outputs).model)
+    model = onnx.load_from_string(compiled(source, *ys, inputs=list(inputs)).model)
     names = {i.name for i in model.graph.input}
     given = {name: np.asarray(value) for name, value in inputs.items() if name in names}
     with np.errstate(all="ignore"):

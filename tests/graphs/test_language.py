@@ -319,7 +319,13 @@ def test_an_output_may_be_an_input_another_output_or_a_number() -> None:
 def test_an_input_named_as_a_constant_hides_it() -> None:
     source = expression(y="e * x")
     assert evaluate(source, {"x": 2.0}) == [2 * math.e]
-    assert evaluate(source | {"inputs": ["e", "x"]}, {"e": 3.0, "x": 2.0}) == [6.0]
+    assert evaluate(source, {"e": 3.0, "x": 2.0}) == [6.0]
+
+
+def test_an_input_that_nothing_reads_is_one_where_it_is_differentiated_by() -> None:
+    source = expression(y="sin(x)")
+    assert [i.name for i in compiled(source, inputs=["x", "z"]).info.inputs] == ["x"]
+    assert [i.name for i in compiled(source, inputs=["x", "z"], xs=["z", "x", "y"]).info.inputs] == ["x", "z"]
 
 
 def test_an_output_named_as_a_constant_hides_it() -> None:

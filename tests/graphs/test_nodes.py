@@ -13,7 +13,7 @@ from service import errors
 from service.graphs.attributes import python_value
 from service.graphs.compile import compile_graph
 from service.link.messages import Limits
-from tests.graphs.reference import LIMITS, compiled, evaluate
+from tests.graphs.reference import compiled, evaluate
 
 
 def node(op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> dict[str, Any]:
@@ -61,6 +61,12 @@ def test_outputs_may_be_named_by_the_session() -> None:
     assert [o.name for o in compiled(source, "y", "h", "y").info.outputs] == ["y", "h"]
     assert [o.name for o in compiled(source | {"outputs": ["y"]}, "h", "y").info.outputs] == ["y", "h"]
     assert [o.name for o in compiled(source, "x").info.outputs] == ["x"]
+
+
+def test_an_input_that_nothing_reads_is_one_where_it_is_differentiated_by() -> None:
+    source = graph(node("Sin", ["x"], ["y"]), outputs=["y"])
+    assert [i.name for i in compiled(source, inputs=["x", "z"]).info.inputs] == ["x"]
+    assert [i.name for i in compiled(source, inputs=["x", "z"], xs=["z", "x", "y"]).info.inputs] == ["x", "z"]
     with pytest.raises(errors.InvalidRequest, match='no value "z"'):
         compiled(source, "z")
     with pytest.raises(errors.InvalidGraph, match='"outputs": \\["y"\\]'):
@@ -267,7 +273,7 @@ def test_all_unsupported_operators_are_listed() -> None:
 )
 def test_sizes_are_limited(limits: Limits) -> None:
     with pytest.raises(errors.TooLarge):
-        compile_graph(graph(*LAYERS, initializers=HELD, outputs=["y"]), (), limits)
+        compile_graph(graph(*LAYERS, initializers=HELD, outputs=["y"]), limits)
 
 
 def test_nesting_is_limited() -> None:
@@ -316,8 +322,8 @@ GRAPHS = st.fixed_dictionaries(
 )
 
 
-@given(source=GRAPHS, extra=st.lists(st.sampled_from(["x", "y"]), max_size=2))
+@given(source=GRAPHS, names=st.lists(st.sampled_from(["x", "y"]), max_size=2))
 @settings(max_examples=100, deadline=None)
-def test_garbage_is_a_problem_and_nothing_else(source: dict[str, Any], extra: list[str]) -> None:
+def test_garbage_is_a_problem_and_nothing_else(source: dict[str, Any], names: list[str]) -> None:
     with suppress(errors.Problem):
-        compile_graph(source, extra, LIMITS)
+        compiled(source, *names, xs=names, inputs=names)

@@ -345,7 +345,7 @@ def test_what_is_refused(case: str) -> None:
 @pytest.mark.parametrize("limits", [Limits(graph_nodes=100), Limits(tensor_elements=2)], ids=["nodes", "elements"])
 def test_sizes_are_limited(limits: Limits) -> None:
     with pytest.raises(errors.TooLarge):
-        compile_graph({"format": "onnx", "model": ARM}, (), limits)
+        compile_graph({"format": "onnx", "model": ARM}, limits)
 
 
 def test_only_outputs_of_a_file_are_ys() -> None:
