@@ -35,6 +35,8 @@ def prepare(kind: str, index: int, memory_bytes: int) -> torch.device:
         libc.mallopt(_M_TOP_PAD, 64 << 20)
         if memory_bytes:
             resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    else:
+        torch.set_default_device(device)
     return device
 
 

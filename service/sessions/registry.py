@@ -376,7 +376,8 @@ class Sessions:
         block = Block(shape, rows, session.operands.index(x), evaluator, self._policy.slice_bytes)
         text = whole(shape.shape) if index is None else index
         selection = block.select(text)
-        etag = hashlib.blake2b(f"{key} {x} {selection.canonical}".encode(), digest_size=18).hexdigest()
+        identity = (session.record.tenant, session.point_id, function.y, function.x1, x, function.batch_axis)
+        etag = hashlib.blake2b(f"{identity} {selection.canonical}".encode(), digest_size=18).hexdigest()
         if unless(etag):
             return Unchanged(etag)
         array, tally = await block.slice(selection)

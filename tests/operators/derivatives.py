@@ -54,9 +54,9 @@ def check(domain: str, op: str, example: Example, traced: bool) -> None:
 ELEMENTWISE = {
     **{
         op: (ex(X),)
-        for op in ("Abs", "Asinh", "Atan", "Cos", "Cosh", "Erf", "Exp", "Identity", "Neg", "Sin", "Sinh", "Tan", "Tanh")
+        for op in ("Abs", "Asinh", "Atan", "Cos", "Cosh", "Erf", "Exp", "Identity", "Neg", "Sin", "Sinh", "Tanh")
     },
-    **{op: (ex(UNIT),) for op in ("Acos", "Asin", "Atanh")},
+    **{op: (ex(UNIT),) for op in ("Acos", "Asin", "Atanh", "Tan")},
     **{op: (ex(POSITIVE),) for op in ("Log", "Sqrt")},
     **{op: (ex(X, ROW),) for op in ("Add", "Mul", "Sub")},
     **{op: (ex(X, ROW, 2 * Y),) for op in ("Max", "Min", "Mean", "Sum")},
