@@ -137,10 +137,23 @@ LINEAR: tuple[Operator, ...] = (
     Operator("Einsum", (12,)),
     Operator("Gemm", (7,)),
     Operator("MatMul", (1,)),
-    Operator("LinearRegressor", (1,), unsupported="Every post_transform but NONE.", domain=ML),
+    Operator("FusedMatMul", (1,), domain=MICROSOFT),
+)
+MACHINE_LEARNING: tuple[Operator, ...] = (
+    Operator("ArrayFeatureExtractor", (1,), domain=ML),
+    Operator("Binarizer", (1,), differentiable=False, domain=ML),
+    Operator("FeatureVectorizer", (1,), domain=ML),
+    Operator("Imputer", (1,), domain=ML),
+    Operator(
+        "LinearClassifier",
+        (1,),
+        unsupported="Labels that are strings; one score for two labels; the post_transform SOFTMAX_ZERO.",
+        domain=ML,
+    ),
+    Operator("LinearRegressor", (1,), unsupported="The post_transform SOFTMAX_ZERO.", domain=ML),
     Operator("Normalizer", (1,), domain=ML),
+    Operator("SVMRegressor", (1,), unsupported="The post_transform SOFTMAX_ZERO.", domain=ML),
     Operator("Scaler", (1,), domain=ML),
-    Operator("FusedMatMul", (1,), unsupported="transBatchA and transBatchB.", domain=MICROSOFT),
 )
 SHAPING: tuple[Operator, ...] = (
     Operator("CenterCropPad", (18,)),
@@ -174,7 +187,6 @@ GATHERING: tuple[Operator, ...] = (
     Operator("ScatterND", (11,)),
     Operator("TensorScatter", (24,)),
     Operator("Unique", (11,), differentiable=False, unsupported="Elements that depend on a differentiated input."),
-    Operator("ArrayFeatureExtractor", (1,), domain=ML),
 )
 CREATION: tuple[Operator, ...] = (
     Operator("BlackmanWindow", (17,), differentiable=False),
@@ -197,10 +209,10 @@ POOLING: tuple[Operator, ...] = (
     Operator("GlobalMaxPool", (1,)),
     Operator("LpPool", (2,)),
     Operator("MaxPool", (1,)),
+    Operator("MaxUnpool", (9,)),
 )
 NORMALIZATION: tuple[Operator, ...] = (
     Operator("BatchNormalization", (7, 9, 14), unsupported="Training mode before opset 14."),
-    Operator("Dropout", (7, 10, 12), unsupported="Training mode, unless the ratio is 0."),
     Operator("GroupNormalization", (18, 21)),
     Operator("InstanceNormalization", (6,)),
     Operator("LRN", (1,)),
@@ -234,6 +246,10 @@ ATTENTION: tuple[Operator, ...] = (
     Operator("Attention", (23, 24, 25)),
     Operator("RotaryEmbedding", (23,)),
 )
+LINEAR_ATTENTION: tuple[Operator, ...] = (
+    Operator("CausalConvWithState", (27,)),
+    Operator("LinearAttention", (27,)),
+)
 LOSSES: tuple[Operator, ...] = (
     Operator("NegativeLogLikelihoodLoss", (12,)),
     Operator("SoftmaxCrossEntropyLoss", (12,)),
@@ -243,10 +259,22 @@ CONTROL_FLOW: tuple[Operator, ...] = (
     Operator("Loop", (1,), unsupported="Carried sequences or optionals; more than 100,000 trips."),
     Operator("Scan", (8, 9), unsupported="More than 100,000 trips."),
 )
+RANDOM: tuple[Operator, ...] = (
+    Operator("Bernoulli", (15,), differentiable=False, unsupported="No seed."),
+    Operator("Dropout", (7, 10, 12), unsupported="Training mode without a seed, unless the ratio is 0."),
+    Operator("Multinomial", (7,), differentiable=False, unsupported="No seed."),
+    Operator("RandomNormal", (1,), differentiable=False, unsupported="No seed."),
+    Operator("RandomNormalLike", (1,), differentiable=False, unsupported="No seed."),
+    Operator("RandomUniform", (1,), differentiable=False, unsupported="No seed."),
+    Operator("RandomUniformLike", (1,), differentiable=False, unsupported="No seed."),
+)
 QUANTIZATION: tuple[Operator, ...] = (
+    Operator("ConvInteger", (10,), differentiable=False, unsupported="More than three spatial axes."),
     Operator("DequantizeLinear", (10,), unsupported="8-bit floats, uint16 and narrower integers than 8 bits."),
     Operator("DynamicQuantizeLinear", (11,)),
     Operator("MatMulInteger", (10,), differentiable=False),
+    Operator("QLinearConv", (10,), differentiable=False, unsupported="More than three spatial axes."),
+    Operator("QLinearMatMul", (10,), differentiable=False, unsupported="8-bit floats."),
     Operator(
         "QuantizeLinear",
         (10,),
@@ -261,6 +289,7 @@ FAMILIES: dict[str, tuple[Operator, ...]] = {
     "activations": ACTIVATIONS,
     "reductions": REDUCTIONS,
     "linear": LINEAR,
+    "ml": MACHINE_LEARNING,
     "shaping": SHAPING,
     "gathering": GATHERING,
     "creation": CREATION,
@@ -272,8 +301,10 @@ FAMILIES: dict[str, tuple[Operator, ...]] = {
     "sampling": SAMPLING,
     "signal": SIGNAL,
     "attention": ATTENTION,
+    "linear_attention": LINEAR_ATTENTION,
     "losses": LOSSES,
     "control_flow": CONTROL_FLOW,
+    "random": RANDOM,
     "quantization": QUANTIZATION,
     "expression": EXPRESSIONS,
 }

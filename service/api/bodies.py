@@ -76,7 +76,7 @@ class NodesGraph(TypedDict):
     """ONNX operators in readable JSON, in any order."""
 
     format: Literal["nodes"]
-    opset: Annotated[int, Field(ge=1, description="The version of ONNX's operator set.")]
+    opset: NotRequired[Annotated[int, Field(ge=1, description="Of ONNX's operators; left out, version 21.")]]
     nodes: list[Node]
     initializers: NotRequired[Annotated[Values, Field(description="Constants by name.")]]
     outputs: NotRequired[Annotated[list[str], Field(description="May be left out where a session's `ys` name them.")]]

@@ -72,32 +72,34 @@ def to_numpy(value: Tensor) -> np.ndarray:
 
 
 class Residents(Generic[K, V]):
-    """What a worker holds so as not to be sent it again: least recently used goes first, by bytes."""
+    """What a worker holds so as not to be sent it again: least recently used goes first, by bytes.
+
+    An item may grow while it is held; it is measured when it is put and at every use.
+    """
 
     def __init__(self, budget: int, size: Callable[[V], int]) -> None:
         self._budget = budget
         self._size = size
-        self._items: OrderedDict[K, V] = OrderedDict()
+        self._items: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._bytes = 0
 
     def get(self, key: K) -> V | None:
         """The item, now the most recently used; None where it is not held."""
-        if key in self._items:
-            self._items.move_to_end(key)
-        return self._items.get(key)
+        held = self._items.get(key)
+        return None if held is None else self.put(key, held[0])
 
     def put(self, key: K, item: V) -> V:
-        """Hold an item, and let go of the oldest others where that is too much."""
-        self._items[key] = item
-        self.trim()
+        """Hold an item as the most recently used, and let go of the oldest others where that is too much."""
+        self._bytes -= self._items.pop(key, (item, 0))[1]
+        size = self._size(item)
+        self._items[key] = (item, size)
+        self._bytes += size
+        while self._bytes > self._budget and len(self._items) > 1:
+            _, (_, gone) = self._items.popitem(last=False)
+            self._bytes -= gone
         return item
-
-    def trim(self) -> None:
-        """Let go of the oldest until the rest fits; the newest stays."""
-        total = sum(self._size(item) for item in self._items.values())
-        while total > self._budget and len(self._items) > 1:
-            _, gone = self._items.popitem(last=False)
-            total -= self._size(gone)
 
     def clear(self) -> None:
         """Let go of everything."""
         self._items.clear()
+        self._bytes = 0

@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from service.catalogue import ML
 from service.errors import InvalidGraph, ShapeMismatch
 from service.operators.numerics import axis_of
 from service.operators.registry import Ints, Static, bounded, kernel
@@ -206,10 +205,3 @@ def one_hot(indices: Tensor, depth: Ints, values: Tensor, *, axis: int = -1) -> 
     wrapped = torch.where(indices < 0, indices + count, indices).unsqueeze(place)
     places = torch.arange(count, device=indices.device).reshape([-1 if i == place else 1 for i in range(wrapped.dim())])
     return torch.where(wrapped == places, values[1], values[0])
-
-
-@kernel("ArrayFeatureExtractor", domain=ML)
-def array_feature_extractor(X: Tensor, Y: Tensor) -> Tensor:
-    """The features with the indices Y along the last axis; a vector gives one row."""
-    picked = X.index_select(-1, Y.reshape(-1))
-    return picked.unsqueeze(0) if X.dim() == 1 else picked

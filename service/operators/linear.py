@@ -1,4 +1,4 @@
-"""Products of matrices, contractions, determinants, linear models."""
+"""Products of matrices, contractions, determinants."""
 
 import re
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.catalogue import MICROSOFT, ML
-from service.errors import InvalidGraph, UnsupportedOperator
+from service.catalogue import MICROSOFT
+from service.errors import InvalidGraph
 from service.operators.numerics import floating
 from service.operators.registry import bounded, kernel
 
@@ -48,15 +48,16 @@ def fused_matmul(
     transBatchA: int = 0,
     transBatchB: int = 0,
 ) -> Tensor:
-    """`alpha A' B'`, where a prime is a transpose of the last two axes if it is asked for."""
-    if transBatchA or transBatchB:
-        raise UnsupportedOperator("FusedMatMul with transBatchA or transBatchB is not supported; use a Transpose")
-    product = torch.matmul(_transposed(A, transA), _transposed(B, transB))
+    """`alpha A' B'`, a prime being the transposes asked for: of the first axis and the batch, then of the last axes."""
+    product = torch.matmul(_transposed(A, transA, transBatchA), _transposed(B, transB, transBatchB))
     return product if alpha == 1 else alpha * product
 
 
-def _transposed(x: Tensor, wanted: int) -> Tensor:
-    return x.mT if wanted and x.dim() > 1 else x
+def _transposed(x: Tensor, last: int, batch: int) -> Tensor:
+    if x.dim() < 2:
+        return x
+    moved = x.movedim(0, -2) if batch else x
+    return moved.mT if last else moved
 
 
 @kernel("Einsum", 12)
@@ -96,53 +97,3 @@ def det(X: Tensor) -> Tensor:
     """The determinant of each `[..., M, M]`."""
     determinant: Tensor = torch.linalg.det(X.to(floating(X.dtype)))
     return determinant.to(X.dtype)
-
-
-# --- ai.onnx.ml: floating-point inputs keep their dtype, integers give float32 ----------------------------------------
-
-
-def _features(x: Tensor) -> Tensor:
-    return x if x.is_floating_point() else x.to(torch.float32)
-
-
-@kernel("Scaler", domain=ML)
-def scaler(X: Tensor, *, offset: tuple[float, ...] | None = None, scale: tuple[float, ...] | None = None) -> Tensor:
-    """`(X - offset) scale`, each one number or one for each feature."""
-    x = _features(X)
-    moved = x if offset is None else x - x.new_tensor(offset)
-    return moved if scale is None else moved * x.new_tensor(scale)
-
-
-@kernel("LinearRegressor", domain=ML)
-def linear_regressor(
-    X: Tensor,
-    *,
-    coefficients: tuple[float, ...] | None = None,
-    intercepts: tuple[float, ...] | None = None,
-    post_transform: str = "NONE",
-    targets: int = 1,
-) -> Tensor:
-    """`X W' + b`: `[N, C]` gives `[N, targets]`; the coefficients of a target stand together."""
-    if post_transform != "NONE":
-        raise UnsupportedOperator(f'LinearRegressor: post_transform "{post_transform}" is not supported, only "NONE"')
-    if not coefficients or len(coefficients) % targets:
-        raise InvalidGraph(f"LinearRegressor: the coefficients must be a positive multiple of {targets} targets")
-    x = _features(X)
-    scores = x @ x.new_tensor(coefficients).reshape(targets, -1).mT
-    return scores if intercepts is None else scores + x.new_tensor(intercepts)
-
-
-@kernel("Normalizer", domain=ML)
-def normalizer(X: Tensor, *, norm: str = "MAX") -> Tensor:
-    """Each row `[..., C]` over its norm; a row of zeros stays as it is."""
-    x = _features(X)
-    match norm:
-        case "MAX":
-            size = x.abs().amax(-1, keepdim=True)
-        case "L1":
-            size = x.abs().sum(-1, keepdim=True)
-        case "L2":
-            size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        case _:
-            raise InvalidGraph(f'Normalizer: norm must be "MAX", "L1" or "L2", not "{norm}"')
-    return x / torch.where(size == 0, torch.ones_like(size), size)

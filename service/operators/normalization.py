@@ -1,4 +1,4 @@
-"""Normalizations: data brought to mean 0 and variance 1, or to norm 1, over some of its axes; and Dropout.
+"""Normalizations: data brought to mean 0 and variance 1, or to norm 1, over some of its axes.
 
 ONNX's function bodies compute in float32 whatever the data's dtype; here float64 stays float64 and only half
 precision is widened. A standard deviation or norm has derivative 0 where it is 0 and nothing is added under the root.
@@ -13,7 +13,7 @@ from torch import Tensor
 from service import errors
 from service.catalogue import MICROSOFT
 from service.operators.numerics import accumulated, safe_sqrt, widened
-from service.operators.registry import Floats, Ints, Static, kernel, torch_dtype
+from service.operators.registry import Ints, kernel, torch_dtype
 
 EPSILON = 9.999999747378752e-06
 """ONNX's default, the float32 number nearest to 1e-5: its attributes are float32."""
@@ -341,33 +341,3 @@ def lp_normalization(input: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     wide = widened(input)
     norm = wide.abs().sum(axis, keepdim=True) if p == 1 else safe_sqrt((wide * wide).sum(axis, keepdim=True))
     return (wide / torch.where(norm == 0, 1, norm)).to(input.dtype)
-
-
-@kernel("Dropout", 12)
-def dropout(
-    data: Tensor,
-    ratio: Floats | None = None,
-    training_mode: Static | None = None,
-    *,
-    seed: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The data itself, and a mask of ones: Dropout outside of training.
-
-    Raises:
-        UnsupportedOperator: in training mode, unless the ratio is 0.
-    """
-    if training_mode is not None and bool(training_mode) and (ratio is None or ratio[0] != 0):
-        raise errors.UnsupportedOperator("Dropout in training mode is random; set training_mode to false")
-    return data, torch.ones_like(data, dtype=torch.bool)
-
-
-@kernel("Dropout", 10)
-def dropout_10(data: Tensor, *, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
-    """The data itself, and a mask of ones; until opset 12 there is no training mode."""
-    return data, torch.ones_like(data, dtype=torch.bool)
-
-
-@kernel("Dropout", 7)
-def dropout_7(data: Tensor, *, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
-    """The data itself, and a mask of ones of its dtype."""
-    return data, torch.ones_like(data)

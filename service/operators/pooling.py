@@ -14,8 +14,8 @@ from torch import Tensor
 
 from service import errors
 from service.operators.numerics import widened
-from service.operators.registry import Ints, kernel
-from service.operators.windows import Axis, covered, flat_positions, gather_windows, pad_widths, windows_of
+from service.operators.registry import Ints, bounded, kernel
+from service.operators.windows import Axis, covered, flat_positions, gather_windows, pad_widths, per_axis, windows_of
 
 _AVERAGE: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -66,6 +66,49 @@ def _indices(X: Tensor, where: Tensor, storage_order: int) -> Tensor:
         where = torch.tensor(columns, device=X.device)[where]
     planes = torch.arange(X.shape[0] * X.shape[1], device=X.device).reshape(X.shape[0], X.shape[1], 1)
     return planes * prod(spatial) + where
+
+
+@kernel("MaxUnpool", 9)
+def max_unpool(
+    X: Tensor,
+    I: Tensor,  # noqa: E741
+    output_shape: Ints | None = None,
+    *,
+    kernel_shape: Ints,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Tensor:
+    """Zeros but for the elements of X, each where MaxPool found it.
+
+    Args:
+        X: `[N, C, *counts]`.
+        I: MaxPool's indices, into the flattened data that these windows cover; likewise.
+        output_shape: `[N, C, *sizes]`, to which the data is filled up with zeros at the end of each axis.
+        kernel_shape: a window's sizes.
+        pads: MaxPool's, begins, then ends.
+        strides: one for each spatial axis.
+
+    Returns:
+        `[N, C, *sizes]`, dtype of X.
+
+    Raises:
+        ShapeMismatch: there is not one index for each element.
+    """
+    rank = X.ndim - 2
+    window = per_axis(kernel_shape, rank, 1, "kernel_shape", "MaxUnpool")
+    stride = per_axis(strides, rank, 1, "strides", "MaxUnpool")
+    cut = per_axis(pads, 2 * rank, 0, "pads", "MaxUnpool")
+    spatial = [(n - 1) * stride[i] + window[i] - cut[i] - cut[rank + i] for i, n in enumerate(X.shape[2:])]
+    shape = bounded((*X.shape[:2], *spatial))
+    if I.shape != X.shape or (output_shape is not None and len(output_shape) != X.ndim):
+        raise errors.ShapeMismatch(f"MaxUnpool: X is {list(X.shape)}; I and output_shape must be of that rank and size")
+    where = I.reshape(-1).to(torch.int64)
+    where = torch.where(where < prod(shape), where, -1)
+    data = X.new_zeros(prod(shape)).index_put((where,), X.reshape(-1)).reshape(shape)
+    if output_shape is None:
+        return data
+    wanted = bounded(output_shape)
+    return F.pad(data, [width for n, m in zip(reversed(shape), reversed(wanted), strict=True) for width in (0, m - n)])
 
 
 @kernel("AveragePool", 7)

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from service.operators.convolution import conv
 from service.operators.numerics import axis_of
-from service.operators.registry import kernel, torch_dtype
+from service.operators.registry import Ints, kernel, torch_dtype
 
 
 def _spread(scale: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
@@ -79,8 +80,108 @@ def matmul_integer(
     """The product of 8-bit matrices less their zero points, in int32."""
     a, b = A.to(torch.int32), B.to(torch.int32)
     if a_zero_point is not None:
-        rows = a_zero_point.to(torch.int32)
-        a = a - (rows.unsqueeze(-1) if rows.dim() == 1 and rows.numel() > 1 else rows)
+        a = a - _of_rows(a_zero_point.to(torch.int32))
     if b_zero_point is not None:
         b = b - b_zero_point.to(torch.int32)
     return torch.matmul(a, b)
+
+
+@kernel("QLinearMatMul", 10)
+def qlinear_matmul(
+    a: Tensor,
+    a_scale: Tensor,
+    a_zero_point: Tensor,
+    b: Tensor,
+    b_scale: Tensor,
+    b_zero_point: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+) -> Tensor:
+    """The product of quantized matrices, quantized by the scale and zero point of y."""
+    product = matmul_integer(a, b, a_zero_point, b_zero_point)
+    return _requantized(product, _of_rows(a_scale).double() * b_scale.double(), y_scale, y_zero_point)
+
+
+def _requantized(steps: Tensor, scale: Tensor, y_scale: Tensor, y_zero_point: Tensor) -> Tensor:
+    """`round(steps scale / y_scale) + zero point`, ties to even, limited to the integers of the zero point's dtype."""
+    return _saturated(torch.round(steps * (scale / y_scale.double())) + y_zero_point, y_zero_point.dtype)
+
+
+@kernel("ConvInteger", 10)
+def conv_integer(
+    x: Tensor,
+    w: Tensor,
+    x_zero_point: Tensor | None = None,
+    w_zero_point: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Ints | None = None,
+    group: int = 1,
+    kernel_shape: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Tensor:
+    """Conv of 8-bit integers less their zero points, in int32; float64 holds the sums exactly."""
+    data, weights = x.double(), w.double()
+    if x_zero_point is not None:
+        data = data - x_zero_point
+    if w_zero_point is not None:
+        weights = weights - _of_channels(w_zero_point, w.dim(), 0)
+    return conv(
+        data,
+        weights,
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        kernel_shape=kernel_shape,
+        pads=pads,
+        strides=strides,
+    ).to(torch.int32)
+
+
+@kernel("QLinearConv", 10)
+def qlinear_conv(
+    x: Tensor,
+    x_scale: Tensor,
+    x_zero_point: Tensor,
+    w: Tensor,
+    w_scale: Tensor,
+    w_zero_point: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+    B: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Ints | None = None,
+    group: int = 1,
+    kernel_shape: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Tensor:
+    """Conv of quantized data, quantized by the scale and zero point of y; B counts steps of the scales of x and w."""
+    steps = conv_integer(
+        x,
+        w,
+        x_zero_point,
+        w_zero_point,
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        kernel_shape=kernel_shape,
+        pads=pads,
+        strides=strides,
+    )
+    if B is not None:
+        steps = steps + _of_channels(B, x.dim(), 1)
+    scale = x_scale.double() * _of_channels(w_scale, x.dim(), 1).double()
+    return _requantized(steps, scale, y_scale, y_zero_point)
+
+
+def _of_rows(parameter: Tensor) -> Tensor:
+    """One number, or one for each row of a matrix."""
+    return parameter.unsqueeze(-1) if parameter.dim() == 1 and parameter.numel() > 1 else parameter
+
+
+def _of_channels(parameter: Tensor, rank: int, axis: int) -> Tensor:
+    """One number, or one for each index of an axis."""
+    return parameter.reshape([-1 if i == axis else 1 for i in range(rank)])

@@ -11,13 +11,14 @@ from service.tensors.dtypes import DTYPES, dtype_of
 from service.tensors.wire import Given, settle
 
 
-def bind(info: GraphInfo, given: Mapping[str, Given], dtype: str | None) -> dict[str, np.ndarray]:
+def bind(info: GraphInfo, given: Mapping[str, Given], dtype: str | None, precision: str) -> dict[str, np.ndarray]:
     """The values of a new session's inputs.
 
     Args:
         info: the graph.
         given: the client's values, by name.
         dtype: what bare numbers become where the graph leaves it open; None for float64.
+        precision: `float64` promotes floating-point values of lower precision.
 
     Returns:
         The given inputs in the graph's order, in the graph's dtypes.
@@ -35,12 +36,14 @@ def bind(info: GraphInfo, given: Mapping[str, Given], dtype: str | None) -> dict
             continue
         pointer = _pointer(name)
         wanted = value.dtype or (dtype_of(given[name].array).name if given[name].typed else dtype or "float64")
-        values[name] = settle(given[name], wanted, pointer)
+        values[name] = _settle(given[name], wanted, precision, pointer)
         _check_shape(value, values[name].shape, sizes)
     return values
 
 
-def rebind(info: GraphInfo, current: Mapping[str, np.ndarray], given: Mapping[str, Given]) -> dict[str, np.ndarray]:
+def rebind(
+    info: GraphInfo, current: Mapping[str, np.ndarray], given: Mapping[str, Given], precision: str
+) -> dict[str, np.ndarray]:
     """The values of a session's inputs once some are given anew: same dtypes and shapes.
 
     Raises:
@@ -54,7 +57,7 @@ def rebind(info: GraphInfo, current: Mapping[str, np.ndarray], given: Mapping[st
         declared = known[name]
         before = current.get(name)
         wanted = declared.dtype or (dtype_of(before).name if before is not None else "float64")
-        values[name] = settle(value, wanted, _pointer(name))
+        values[name] = _settle(value, wanted, precision, _pointer(name))
         if before is not None and values[name].shape != before.shape:
             raise errors.ShapeMismatch(
                 f"{name} has shape {list(values[name].shape)}; the session's has {list(before.shape)}", _pointer(name)
@@ -113,6 +116,15 @@ def point_id(graph_id: str, precision: str, inputs: Mapping[str, np.ndarray]) ->
         digest.update(f"\0{name}\0{value.dtype.name}{value.shape}\0".encode())
         digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _settle(given: Given, dtype: str, precision: str, pointer: str) -> np.ndarray:
+    """A value in the dtype that it meets; in double precision a floating-point one is promoted in the place of that."""
+    if precision == "float64" and DTYPES[dtype].kind == "float":
+        if given.typed and dtype_of(given.array).kind == "float":
+            return given.array.astype(np.float64)
+        dtype = "float64"
+    return settle(given, dtype, pointer)
 
 
 def _pointer(name: str, member: str = "inputs") -> str:

@@ -90,12 +90,12 @@ class Sessions:
         """
         ttl = self._ttl(new)
         graph = await self._graph(tenant, new)
-        given = values_of.bind(graph.info, new.inputs, new.dtype)
+        given = values_of.bind(graph.info, new.inputs, new.dtype, new.precision)
         graph_id = graph.info.graph_id
         point_id = values_of.point_id(graph_id, new.precision, given)
         point = Point(graph_id, point_id, new.precision)
         opened = await self._pool.open(PointSource(point, lambda: (graph.model, given)))
-        infos = inputs_of(graph.info, given)
+        infos = inputs_of(graph.info, given, new.precision)
         outputs = {o.name: o for o in opened.outputs}
         ys, xs = choose_blocks(new, graph.info, infos, outputs)
         spec = Spec(graph_id, ys, xs, new.batch_axis, new.cache, new.precision, new.label)
@@ -321,7 +321,7 @@ class Sessions:
             record,
             spec,
             graph,
-            inputs_of(graph.info, record.inputs),
+            inputs_of(graph.info, record.inputs, spec.precision),
             {o.name: o for o in outputs},
             values_of.point_id(spec.graph_id, spec.precision, record.inputs),
         )
@@ -329,7 +329,7 @@ class Sessions:
     async def _moved(self, session: Session, inputs: Mapping[str, Given]) -> Session:
         """The session at new values, once the graph was evaluated there."""
         spec, record = session.spec, session.record
-        given = values_of.rebind(session.graph.info, record.inputs, inputs)
+        given = values_of.rebind(session.graph.info, record.inputs, inputs, spec.precision)
         point_id = values_of.point_id(spec.graph_id, spec.precision, given)
         moved = replace(
             session,
@@ -338,7 +338,7 @@ class Sessions:
         )
         opened = await self._pool.open(self._source(moved))
         outputs = {o.name: o for o in opened.outputs}
-        infos = inputs_of(session.graph.info, given)
+        infos = inputs_of(session.graph.info, given, spec.precision)
         if spec.batch_axis is not None and spec.ys:
             check_batches(spec.ys, spec.xs, infos, outputs)
         record = replace(moved.record, outputs=msgspec.json.encode(opened.outputs))

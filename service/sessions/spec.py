@@ -87,8 +87,8 @@ class Session:
         return tuple(Operand(DTYPES[i.dtype].numpy, math.prod(i.shape[lead:])) for i in infos)
 
 
-def inputs_of(graph: GraphInfo, values: Mapping[str, np.ndarray]) -> dict[str, InputInfo]:
-    """Dtypes and shapes of all inputs; those that are not given have their defaults."""
+def inputs_of(graph: GraphInfo, values: Mapping[str, np.ndarray], precision: str) -> dict[str, InputInfo]:
+    """Dtypes and shapes of all inputs as they are evaluated; those that are not given have their defaults."""
     infos = {}
     for declared in graph.inputs:
         if declared.name in values:
@@ -96,6 +96,8 @@ def inputs_of(graph: GraphInfo, values: Mapping[str, np.ndarray]) -> dict[str, I
             dtype, shape = dtype_of(value), value.shape
         else:
             dtype = DTYPES[declared.dtype or "float64"]
+            if precision == "float64" and dtype.kind == "float":
+                dtype = DTYPES["float64"]
             shape = tuple(d for d in declared.shape or () if isinstance(d, int))
         infos[declared.name] = InputInfo(declared.name, dtype.name, shape, dtype.kind == "float")
     return infos

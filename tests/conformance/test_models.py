@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import defaultdict
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,12 @@ def tensor(array):
 
 def array(answer):
     return np.frombuffer(base64.b64decode(answer["base64"]), answer["dtype"]).reshape(answer["shape"])
+
+
+def touched(shape, row_axis, index):
+    """The rows of a block that an index touches; the one row of a block without an axis that counts them."""
+    numbers = np.zeros(shape, int) if row_axis is None else np.indices(shape)[row_axis]
+    return set(np.unique(numbers[eval(f"np.s_[{index}]", {"np": np})]).tolist())
 
 
 def close(got, expected, key, of):
@@ -46,16 +53,19 @@ def test_a_real_model(client, folder):
         answer = client.get(f"{base}/outputs/{quote(output['y'], safe='')}", params={"encoding": "base64"})
         close(array(answer.json()), expected, output["key"], output)
 
-    seen = {y: set() for y in meta["ys"]}
-    for wanted in meta["jacobians"]:
-        names = {name: wanted[name] for name in ("y", "x", "index")}
-        answer = client.get(f"{base}/jacobian", params={**names, "encoding": "base64"}).json()
-        close(array(answer), expected, wanted["key"], wanted)
-        rows, columns = wanted["shape"]
-        index = eval(f"np.s_[{wanted['index']}]", {"np": np})
-        touched = set(np.unique(np.broadcast_to(np.arange(rows)[:, None], (rows, columns))[index]).tolist())
-        assert answer["rows"]["computed"] == len(touched - seen[wanted["y"]])
-        seen[wanted["y"]] |= touched
+    first_row_axis = 0 if meta["batch_axis"] is None else 1
+    ranks = {x: value.ndim for x, value in inputs.items()} | {o["y"]: expected[o["key"]].ndim for o in meta["outputs"]}
+    for kind, names, rows_of in (("jacobian", ("y", "x"), ("y",)), ("hessian", ("y", "x1", "x2"), ("y", "x1"))):
+        seen = defaultdict(set)
+        for wanted in meta[f"{kind}s"]:
+            params = {name: wanted[name] for name in (*names, "index")}
+            answer = client.get(f"{base}/{kind}", params={**params, "encoding": "base64"}).json()
+            close(array(answer), expected, wanted["key"], wanted)
+            rows = tuple(wanted[name] for name in rows_of)
+            row_axis = first_row_axis if ranks[rows[-1]] > first_row_axis else None
+            new = touched(wanted["shape"], row_axis, wanted["index"]) - seen[rows]
+            assert answer["rows"]["computed"] == len(new)
+            seen[rows] |= new
 
     for kind, given in (("vjp", "cotangents"), ("jvp", "tangents")):
         if kind in meta:

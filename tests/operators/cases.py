@@ -51,12 +51,27 @@ def apply(
     opset: int = NEWEST,
     domain: str = "",
     outputs: int = 1,
+    captured: Sequence[np.ndarray] = (),
     **attributes: object,
 ) -> list[np.ndarray]:
-    """The operator's outputs at inputs that are arrays or Python numbers; None is an input left out."""
+    """The operator's outputs at inputs that are arrays or Python numbers; None is an input left out.
+
+    An attribute that is a function is a subgraph; it is given the captured values after its own inputs.
+    """
     inputs = [None if a is None else to_tensor(np.asarray(a)) for a in arrays]
-    given = {k: to_tensor(v) if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+    given = bound(attributes, [to_tensor(a) for a in captured])
     return [to_array(t) for t in found(op, opset, domain)(inputs, given, outputs)]
+
+
+def bound(attributes: Mapping[str, object], captured: Sequence[Tensor]) -> dict[str, object]:
+    """Attributes as kernels take them: arrays as tensors, subgraphs with the outer values that they read."""
+
+    def value(attribute: object) -> object:
+        if callable(attribute):
+            return lambda *inputs: attribute(*inputs, *captured)
+        return to_tensor(attribute) if isinstance(attribute, np.ndarray) else attribute
+
+    return {name: value(attribute) for name, attribute in attributes.items()}
 
 
 # --- ONNX's node cases ------------------------------------------------------------------------------------------------
@@ -194,6 +209,7 @@ def check_derivatives(
     opset: int = NEWEST,
     domain: str = "",
     outputs: int = 1,
+    captured: Sequence[np.ndarray] = (),
     traced: bool = True,
     **attributes: object,
 ) -> None:
@@ -206,12 +222,12 @@ def check_derivatives(
         opset: the version of the operator set.
         domain: the operator's domain.
         outputs: the number of outputs that the node names; those that are not float64 are ignored.
+        captured: outer values that subgraphs read, to differentiate by as well.
         traced: whether to trace the pullbacks too, which takes most of the time.
-        attributes: the operator's attributes; an array stands for a tensor.
+        attributes: the operator's attributes; an array stands for a tensor, a function for a subgraph.
     """
     kernel = found(op, opset, domain)
-    fixed = [None if a is None else to_tensor(np.asarray(a)) for a in arrays]
-    given = {k: to_tensor(v) if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+    fixed = [None if a is None else to_tensor(np.asarray(a)) for a in (*arrays, *captured)]
     floating = [i for i, t in enumerate(fixed) if t is not None and t.dtype == torch.float64]
     places = floating if wrt is None else list(wrt)
 
@@ -219,7 +235,9 @@ def check_derivatives(
         inputs = list(fixed)
         for place, x in zip(places, xs, strict=True):
             inputs[place] = x
-        return tuple(t for t in kernel(inputs, given, outputs)[:outputs] if t.dtype == torch.float64)
+        given = bound(attributes, inputs[len(arrays) :])
+        results = kernel(inputs[: len(arrays)], given, outputs)[:outputs]
+        return tuple(t for t in results if t.dtype == torch.float64)
 
     check_function(function, [fixed[i] for i in places], traced)
 
