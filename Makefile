@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 IMAGE ?= jacobian-service
 BIN := .venv/bin
 
-.PHONY: help demo serve test test-slow lint check format openapi lock image clean
+.PHONY: help demo serve test test-slow lint check format openapi docs lock image clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,9 @@ format: .venv/test-stamp ## Format the code
 
 openapi: .venv/stamp ## Write openapi/openapi.json anew
 	$(BIN)/jacobian-service openapi openapi/openapi.json
+
+docs: .venv/stamp ## Write docs/operators.md anew
+	$(BIN)/python docs/generate.py
 
 lock: ## Write requirements.lock anew, with a CPU build of torch
 	rm -rf build/lock

@@ -31,6 +31,8 @@ class Operator:
     domain: str = ""
 
 
+_NO_SEED = "Leaving the seed out."
+
 # Each family below names the file of `service/operators/` that has its kernels.
 ELEMENTWISE: tuple[Operator, ...] = (
     Operator("Abs", (6,)),
@@ -260,13 +262,13 @@ CONTROL_FLOW: tuple[Operator, ...] = (
     Operator("Scan", (8, 9), unsupported="More than 100,000 trips."),
 )
 RANDOM: tuple[Operator, ...] = (
-    Operator("Bernoulli", (15,), differentiable=False, unsupported="No seed."),
+    Operator("Bernoulli", (15,), differentiable=False, unsupported=_NO_SEED),
     Operator("Dropout", (7, 10, 12), unsupported="Training mode without a seed, unless the ratio is 0."),
-    Operator("Multinomial", (7,), differentiable=False, unsupported="No seed."),
-    Operator("RandomNormal", (1,), differentiable=False, unsupported="No seed."),
-    Operator("RandomNormalLike", (1,), differentiable=False, unsupported="No seed."),
-    Operator("RandomUniform", (1,), differentiable=False, unsupported="No seed."),
-    Operator("RandomUniformLike", (1,), differentiable=False, unsupported="No seed."),
+    Operator("Multinomial", (7,), differentiable=False, unsupported=_NO_SEED),
+    Operator("RandomNormal", (1,), differentiable=False, unsupported=_NO_SEED),
+    Operator("RandomNormalLike", (1,), differentiable=False, unsupported=_NO_SEED),
+    Operator("RandomUniform", (1,), differentiable=False, unsupported=_NO_SEED),
+    Operator("RandomUniformLike", (1,), differentiable=False, unsupported=_NO_SEED),
 )
 QUANTIZATION: tuple[Operator, ...] = (
     Operator("ConvInteger", (10,), differentiable=False, unsupported="More than three spatial axes."),
@@ -310,3 +312,65 @@ FAMILIES: dict[str, tuple[Operator, ...]] = {
 }
 OPERATORS: dict[tuple[str, str], Operator] = {(o.domain, o.name): o for family in FAMILIES.values() for o in family}
 """(domain, name) -> the operator. In a model, the domain "ai.onnx" is written ""."""
+
+SEEDED = frozenset(o.name for o in RANDOM if o.unsupported == _NO_SEED)
+"""Operators that are refused where their attribute `seed` is left out."""
+
+_SEQUENCES = "let its elements be tensors of their own: Split, Concat, or the scan outputs of a Loop"
+_OPTIONALS = "leave the optional value out, or make it an input of the graph"
+_TEXT = "encode text and categories as numbers before the graph"
+_BOXES = "sample each box with GridSample"
+_TREES = "trees are constant between their thresholds and have no derivative; end the graph before them"
+_TRAINING = "a session gives the derivative; keep to the part of the graph that makes the loss"
+INSTEAD: dict[str, str] = {
+    "Adagrad": _TRAINING,
+    "Adam": _TRAINING,
+    "CastMap": _TEXT,
+    "CategoryMapper": _TEXT,
+    "ConcatFromSequence": _SEQUENCES,
+    "DeformConv": "sample with GridSample, then use Conv",
+    "DictVectorizer": _TEXT,
+    "FlexAttention": "use Attention of opset 23",
+    "Gradient": _TRAINING,
+    "GroupQueryAttention": "use Attention of opset 23",
+    "ImageDecoder": "decode images before the graph, and make their pixels an input",
+    "LabelEncoder": _TEXT,
+    "MaxRoiPool": _BOXES,
+    "Momentum": _TRAINING,
+    "MultiHeadAttention": "use Attention of opset 23",
+    "NonMaxSuppression": "end the graph at the boxes and their scores, and choose among them outside",
+    "OneHotEncoder": "use OneHot",
+    "Optional": _OPTIONALS,
+    "OptionalGetElement": _OPTIONALS,
+    "OptionalHasElement": _OPTIONALS,
+    "RegexFullMatch": _TEXT,
+    "RoiAlign": _BOXES,
+    "SVMClassifier": "use SVMRegressor for each decision value",
+    "SequenceAt": _SEQUENCES,
+    "SequenceConstruct": _SEQUENCES,
+    "SequenceEmpty": _SEQUENCES,
+    "SequenceErase": _SEQUENCES,
+    "SequenceInsert": _SEQUENCES,
+    "SequenceLength": _SEQUENCES,
+    "SequenceMap": _SEQUENCES,
+    "SplitToSequence": _SEQUENCES,
+    "StringConcat": _TEXT,
+    "StringNormalizer": _TEXT,
+    "StringSplit": _TEXT,
+    "TfIdfVectorizer": _TEXT,
+    "TreeEnsemble": _TREES,
+    "TreeEnsembleClassifier": _TREES,
+    "TreeEnsembleRegressor": _TREES,
+    "ZipMap": "let the classifier's scores, a tensor, be the output",
+}
+"""Operators that are refused -> what to do instead."""
+INSTEAD_OF_DOMAIN = {
+    MICROSOFT: "export the graph without ONNX Runtime's optimizations, in ONNX's own operators",
+    "org.pytorch.aten": "export the graph without falling back to ATen, in ONNX's own operators",
+}
+"""Domains of which all or most operators are refused -> what to do instead."""
+
+
+def instead_of(domain: str, name: str) -> str:
+    """What to do in the place of an operator that is not in the catalogue; empty where nothing can be said."""
+    return INSTEAD.get(name) or INSTEAD_OF_DOMAIN.get(domain, "")

@@ -1,6 +1,9 @@
 """The pages beside the code say what the code does."""
 
+import ast
+import inspect
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -56,6 +59,23 @@ def test_every_problem_is_documented_with_its_status():
 def test_every_function_of_the_expression_language_is_documented_once():
     documented = [name for c in rows(page("expressions.md")) for name in quoted(c[0])]
     assert sorted(documented) == sorted(FUNCTIONS)
+
+
+def test_calls_of_the_expression_language_are_written_as_they_are():
+    for first, *rest in rows(page("expressions.md")):
+        texts = [t for cell in rest for t in quoted(cell) if "(" in t and t.partition("(")[0] in quoted(first)]
+        for call in (ast.parse(text, mode="eval").body for text in texts):
+            parameters = inspect.signature(FUNCTIONS[call.func.id]).parameters
+            for argument, parameter in zip(call.args, list(parameters.values())[1:], strict=False):
+                if isinstance(argument, ast.Name) and parameter.kind is not parameter.VAR_POSITIONAL:
+                    assert argument.id == parameter.name
+            assert all(ast.literal_eval(k.value) == parameters[k.arg].default for k in call.keywords)
+
+
+def test_the_page_of_operators_is_the_catalogue():
+    assert page("operators.md") == runpy.run_path(str(ROOT / "docs" / "generate.py"))["operators_page"](), (
+        "run `make docs`"
+    )
 
 
 def test_the_committed_document_is_the_one_that_is_served():

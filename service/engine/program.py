@@ -238,7 +238,7 @@ class Model:
                 n,
                 t.dtype,
                 tuple(t.shape),
-                t.cpu().reshape(-1).view(torch.uint8).numpy().tobytes() if n in self.deciding else None,
+                t.cpu().reshape(-1).view(torch.uint8).numpy().tobytes() if n in self.deciding and t.numel() else None,
             )
             for n, t in inputs.items()
         )

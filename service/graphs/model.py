@@ -15,10 +15,10 @@ from service import errors
 from service.link.messages import SessionNames
 
 OPSET = 21
-"""The opset that expressions are written in."""
+"""The opset that expressions are written in, and that of a model without an operator of ai.onnx."""
 
-OLDEST_OPSET = 7
-"""The oldest opset that is read."""
+OLDEST_OPSET = 1
+"""The oldest opset that is read; the catalogue says for each operator from which one on."""
 
 
 def load(model: bytes) -> onnx.ModelProto:

@@ -157,6 +157,8 @@ def _set_opsets(proto: onnx.ModelProto) -> None:
         owner.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in versions.items())
     for node in _nodes(proto):
         node.domain = models.plain_domain(node.domain)
+    if all(node.domain for node in _nodes(proto)) and "" not in models.opsets(proto):
+        proto.opset_import.append(onnx.helper.make_opsetid("", models.OPSET))
     versions = models.opsets(proto)
     inherited = {o.domain: o.version for f in proto.functions for o in f.opset_import if o.domain not in versions}
     proto.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in inherited.items())

@@ -108,11 +108,15 @@ def _refusal(node: onnx.NodeProto, versions: dict[str, int]) -> str | None:
     """Why an operator is not supported, None if it is."""
     known = catalogue.OPERATORS.get((node.domain, node.op_type))
     if known is None:
-        near = nearest(node.op_type, [name for _, name in catalogue.OPERATORS])
-        return f"the operator {operator(node)} is not supported" + (f"; did you mean {near}?" if near else "")
+        instead = catalogue.instead_of(node.domain, node.op_type)
+        near = None if instead else nearest(node.op_type, [name for _, name in catalogue.OPERATORS])
+        advice = f"did you mean {near}?" if near else instead
+        return f"the operator {operator(node)} is not supported" + (f"; {advice}" if advice else "")
     version = versions.get(node.domain)
     if version is not None and version < known.versions[0]:
         return f"{operator(node)} is supported from opset {known.versions[0]} on; the graph says {version}"
+    if node.op_type in catalogue.SEEDED and all(a.name != "seed" for a in node.attribute):
+        return f"{operator(node)} without a seed is random; give it a seed, or make its sample an input of the graph"
     return None
 
 

@@ -102,9 +102,9 @@ def max_unpool(
     shape = bounded((*X.shape[:2], *spatial))
     if I.shape != X.shape or (output_shape is not None and len(output_shape) != X.ndim):
         raise errors.ShapeMismatch(f"MaxUnpool: X is {list(X.shape)}; I and output_shape must be of that rank and size")
-    where = I.reshape(-1).to(torch.int64)
-    where = torch.where(where < prod(shape), where, -1)
-    data = X.new_zeros(prod(shape)).index_put((where,), X.reshape(-1)).reshape(shape)
+    size, where = prod(shape), I.reshape(-1).to(torch.int64)
+    where = torch.where(where >= 0, where, size)
+    data = X.new_zeros(size).index_put((where,), X.reshape(-1)).reshape(shape)
     if output_shape is None:
         return data
     wanted = bounded(output_shape)

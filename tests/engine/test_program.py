@@ -44,6 +44,14 @@ def test_an_integer_input_that_decides_a_shape_belongs_to_the_program(nodes):
     np.testing.assert_allclose(engine.rows(tall, "y", "x"), np.diag(np.cos(np.arange(6.0))))
 
 
+def test_an_input_that_decides_may_be_empty(nodes):
+    engine = nodes(("ReduceSum", ["x", "axes"], ["y"], {"keepdims": 0}))
+    all_axes = engine.point(x=np.ones((2, 3)), axes=np.array([], np.int64))
+    last_axis = engine.point(x=np.ones((2, 3)), axes=np.array([1]))
+    np.testing.assert_array_equal(all_axes.values["y"], 6)
+    np.testing.assert_array_equal(last_axis.values["y"], [3, 3])
+
+
 def test_an_integer_input_that_decides_nothing_does_not(nodes):
     engine = nodes(("Gather", ["x", "ids"], ["y"], {"axis": 0}))
     first = engine.point(x=np.arange(3.0), ids=np.array([0, 2]))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service import errors
+from service.catalogue import INSTEAD, OPERATORS, SEEDED
 from service.graphs.attributes import python_value
 from service.graphs.compile import compile_graph
 from service.link.messages import Limits
@@ -61,16 +62,16 @@ def test_outputs_may_be_named_by_the_session() -> None:
     assert [o.name for o in compiled(source, "y", "h", "y").info.outputs] == ["y", "h"]
     assert [o.name for o in compiled(source | {"outputs": ["y"]}, "h", "y").info.outputs] == ["y", "h"]
     assert [o.name for o in compiled(source, "x").info.outputs] == ["x"]
+    with pytest.raises(errors.InvalidRequest, match='no value "z"'):
+        compiled(source, "z")
+    with pytest.raises(errors.InvalidGraph, match='"outputs": \\["y"\\]'):
+        compiled(source)
 
 
 def test_an_input_that_nothing_reads_is_one_where_it_is_differentiated_by() -> None:
     source = graph(node("Sin", ["x"], ["y"]), outputs=["y"])
     assert [i.name for i in compiled(source, inputs=["x", "z"]).info.inputs] == ["x"]
     assert [i.name for i in compiled(source, inputs=["x", "z"], xs=["z", "x", "y"]).info.inputs] == ["x", "z"]
-    with pytest.raises(errors.InvalidRequest, match='no value "z"'):
-        compiled(source, "z")
-    with pytest.raises(errors.InvalidGraph, match='"outputs": \\["y"\\]'):
-        compiled(source)
 
 
 def test_an_output_may_be_an_input_or_an_initializer() -> None:
@@ -153,8 +154,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[errors.Problem], str, str | None]]
     "node-is-text": (graph("Sin"), errors.InvalidGraph, "a node is an object", "/nodes/0"),  # type: ignore[arg-type]
     "member": (graph(SIN | {"output": "y"}), errors.InvalidGraph, 'no member "output"', "/nodes/0"),
     "graph-member": (graph(SIN, inputs=["x"]), errors.InvalidGraph, 'no member "inputs"', ""),
-    "opset": (graph(SIN, opset=99), errors.InvalidGraph, "from 7 to", "/opset"),
-    "opset-type": (graph(SIN, opset=True), errors.InvalidGraph, "from 7 to", "/opset"),
+    "opset": (graph(SIN, opset=99), errors.InvalidGraph, "from 1 to", "/opset"),
+    "opset-type": (graph(SIN, opset=True), errors.InvalidGraph, "from 1 to", "/opset"),
     "operator": (
         graph(SIN, node("Sofmax", ["y"], ["z"])),
         errors.UnsupportedOperator,
@@ -258,6 +259,29 @@ def test_what_is_refused(case: str) -> None:
     assert detail in raised.value.detail
     if pointer:
         assert raised.value.faults[0].pointer == pointer
+
+
+@pytest.mark.parametrize("op", INSTEAD)
+def test_a_refusal_says_what_to_do_instead(op: str) -> None:
+    with pytest.raises(errors.UnsupportedOperator) as raised:
+        compiled(graph(node(op, ["x"], ["y"]) | {"name": "mine"}, outputs=["y"]))
+    assert raised.value.detail == f'node "mine" ({op}): the operator {op} is not supported; {INSTEAD[op]}'
+    assert op not in {name for _, name in OPERATORS}
+
+
+def test_a_refusal_knows_the_domain() -> None:
+    with pytest.raises(errors.UnsupportedOperator, match="without ONNX Runtime's optimizations"):
+        compiled(graph(node("FusedConv", ["x", "w"], ["y"]) | {"domain": "com.microsoft"}, outputs=["y"]))
+
+
+@pytest.mark.parametrize("op", sorted(SEEDED))
+def test_a_random_operator_is_one_with_a_seed(op: str) -> None:
+    inputs = [] if op in {"RandomNormal", "RandomUniform"} else ["x"]
+    rest = {} if inputs else {"shape": [2]}
+    with pytest.raises(errors.UnsupportedOperator, match=f"{op} without a seed is random; give it a seed"):
+        compiled(graph(node(op, inputs, ["y"], **rest), outputs=["y"]))
+    seeded = compiled(graph(node(op, inputs, ["r"], seed=1.5, **rest), node("Cast", ["r"], ["y"], to=1), outputs=["y"]))
+    assert seeded.info.operators[op] == 1
 
 
 def test_all_unsupported_operators_are_listed() -> None:

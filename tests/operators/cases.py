@@ -239,11 +239,11 @@ def check_derivatives(
         results = kernel(inputs[: len(arrays)], given, outputs)[:outputs]
         return tuple(t for t in results if t.dtype == torch.float64)
 
-    check_function(function, [fixed[i] for i in places], traced)
+    _check(function, [fixed[i] for i in places], traced)
 
 
-def check_function(function: Callable[..., Values], xs: Sequence[Tensor], traced: bool = True) -> None:
-    """As `check_derivatives`, of any function from float64 tensors to a tuple of float64 tensors."""
+def _check(function: Callable[..., Values], xs: Sequence[Tensor], traced: bool) -> None:
+    """That of `check_derivatives`, of any function from float64 tensors to a tuple of float64 tensors."""
     generator = torch.Generator().manual_seed(0)
 
     def random_like(values: Sequence[Tensor]) -> Values:

@@ -241,7 +241,7 @@ def _recurrent(gates: int, states: int, *more: object, **attributes: object) -> 
         )
 
     return (
-        ex(*arrays(1, 1), *more, outputs=3, **attributes),
+        ex(*arrays(1, 1), *more, outputs=3, slow=gates > 1, **attributes),
         ex(*arrays(2, 2), wrt=(0, 5), outputs=3, direction="bidirectional", **attributes),
     )
 
@@ -323,7 +323,13 @@ LINEAR_ATTENTION = {
         ex(X[None], spread(2, 1, 2), outputs=2),
     ),
     "LinearAttention": (
-        ex(spread(1, 2, 4), KEYS, KEYS / 2, spread(1, 1, 2, 2), DECAY, RATE, q_num_heads=2, kv_num_heads=1, outputs=2),
+        ex(
+            *(spread(1, 2, 4), KEYS, KEYS / 2, spread(1, 1, 2, 2), DECAY, RATE),
+            outputs=2,
+            slow=True,
+            q_num_heads=2,
+            kv_num_heads=1,
+        ),
         ex(KEYS, KEYS, KEYS / 2, q_num_heads=1, kv_num_heads=1, update_rule="linear", scale=0.5),
         ex(KEYS, KEYS, KEYS / 2, None, None, RATE, q_num_heads=1, kv_num_heads=1, update_rule="delta"),
         ex(KEYS, KEYS, KEYS / 2, None, 0.3 * KEYS, q_num_heads=1, kv_num_heads=1, update_rule="gated"),

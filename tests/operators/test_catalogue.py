@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from service.catalogue import EXPRESSION, MICROSOFT, OPERATORS
+from service.catalogue import EXPRESSION, INSTEAD, MICROSOFT, OPERATORS
 from service.operators.registry import KERNELS, Input, Kernel
 from tests.operators.cases import NEWEST
 
@@ -28,6 +28,15 @@ OF_ONNX = [pytest.param(key, id=named(key)) for key in sorted(KERNELS) if key[0]
 
 def test_catalogue_and_kernels_name_the_same_operators() -> None:
     assert set(OPERATORS) == set(KERNELS)
+
+
+def test_every_operator_of_onnx_is_supported_or_has_advice() -> None:
+    of_onnx = {(s.domain, s.name) for s in onnx.defs.get_all_schemas()}
+    assert {name for domain, name in of_onnx - set(OPERATORS)} == {n for n in INSTEAD if n not in OF_ONNX_RUNTIME}
+
+
+OF_ONNX_RUNTIME = {"GroupQueryAttention", "MultiHeadAttention"}
+"""Operators with advice that are not ONNX's own."""
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -1,7 +1,5 @@
 """If, Loop and Scan: branches, trips and derivatives through Python bodies, and ONNX's cases."""
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
@@ -11,21 +9,12 @@ from hypothesis import strategies as st
 from service import errors
 from service.operators import control_flow
 from service.operators.registry import resolve
-from tests.operators.cases import check_function, check_node_cases
-
-# Its cases are written in ONNX's text form, by which `node_cases` does not find them.
-importlib.import_module("onnx.backend.test.case.node.scan")
 
 TRUE, FALSE = torch.tensor(True), torch.tensor([False])
 
 
 def run(op, inputs, outputs=1, opset=21, **attributes):
     return resolve(op, opset)(inputs, attributes, outputs)
-
-
-@pytest.mark.parametrize("op", ["If", "Loop", "Scan"])
-def test_onnx_cases(op):
-    check_node_cases(op)
 
 
 def test_if_evaluates_one_branch():
@@ -38,7 +27,6 @@ def test_if_evaluates_one_branch():
     assert torch.equal(y, x * 2)
     (y,) = run("If", [FALSE], then_branch=never, else_branch=lambda: (x + 1,))
     assert torch.equal(y, x + 1)
-    check_function(lambda t: run("If", [TRUE], then_branch=lambda: (t**3,), else_branch=never), [x])
 
 
 def counting(i, cond, total):
@@ -88,15 +76,6 @@ def test_an_empty_scan_output_has_the_element_s_shape():
     assert (seen.shape, seen.dtype) == ((0, 2, 3), torch.float32)
 
 
-def test_loop_derivatives():
-    x, w = torch.tensor([0.3, -0.2], dtype=torch.float64), torch.tensor([0.9, 1.1], dtype=torch.float64)
-
-    def f(x, w):
-        return run("Loop", [torch.tensor(3), None, x], outputs=2, body=lambda i, c, h: (c, torch.sin(w * h), h * h))
-
-    check_function(f, [x, w])
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 4), st.integers(-2, 1), st.integers(-2, 1), st.integers(0, 1), st.integers(0, 1))
 def test_scan_is_a_running_sum(length, in_axis, out_axis, backwards, prepend):
@@ -116,18 +95,6 @@ def test_scan_is_a_running_sum(length, in_axis, out_axis, backwards, prepend):
     expected = np.cumsum(rows, 0)[:: -1 if prepend else 1]
     np.testing.assert_array_equal(total, rows.sum(0))
     np.testing.assert_array_equal(sums, np.moveaxis(expected, 0, out_axis))
-
-
-def test_scan_over_two_inputs_and_its_derivatives():
-    x, y = torch.rand(3, 2, dtype=torch.float64), torch.rand(3, 2, dtype=torch.float64)
-
-    def f(x, y):
-        def body(state, a, b):
-            return torch.tanh(state + a * b), state * a
-
-        return run("Scan", [torch.ones(2, dtype=torch.float64), x, y], outputs=2, body=body, num_scan_inputs=2)
-
-    check_function(f, [x, y])
 
 
 @pytest.mark.parametrize("backwards", [0, 1], ids=["forward", "reverse"])

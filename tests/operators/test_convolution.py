@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service import errors
 from service.operators.registry import resolve
-from tests.operators.cases import apply, check_derivatives, check_node_cases
+from tests.operators.cases import apply
 
 RNG = np.random.default_rng(0)
 
@@ -54,11 +54,6 @@ def convolutions(draw):
     X = RNG.standard_normal((draw(st.integers(1, 2)), c * group, *sizes))
     W = RNG.standard_normal((m * group, c, *kernel))
     return X, W, strides, dilations, pads, auto_pad, group
-
-
-@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "Col2Im"])
-def test_onnx_cases(op):
-    check_node_cases(op)
 
 
 @settings(max_examples=60, deadline=None)
@@ -137,21 +132,6 @@ def test_col2im_is_the_transpose_of_taking_windows(block, strides, dilations, pa
     (Y,) = apply("Col2Im", columns, np.array(image), np.array(block), strides=strides, dilations=dilations, pads=pads)
     assert Y.shape == X.shape
     np.testing.assert_allclose((Y * X).sum(), (columns * windows.reshape(columns.shape)).sum(), rtol=1e-12)
-
-
-@pytest.mark.parametrize("rank", [1, 2, 3], ids=["1d", "2d", "3d"])
-@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
-def test_derivatives(op, rank):
-    sizes, kernel = (4, 3, 3)[:rank], (2, 2, 1)[:rank]
-    X, W = RNG.standard_normal((1, 2, *sizes)), RNG.standard_normal((2, 1, *kernel))
-    pads = (1,) + (0,) * (2 * rank - 1)
-    check_derivatives(op, X, W, RNG.standard_normal(2), group=2, pads=pads, strides=(2, 1, 1)[:rank])
-
-
-def test_col2im_derivatives():
-    check_derivatives(
-        "Col2Im", RNG.standard_normal((1, 4, 4)), np.array([3, 3]), np.array([2, 2]), pads=(1, 0, 0, 0), strides=(2, 1)
-    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)

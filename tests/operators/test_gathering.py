@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.catalogue import ML
 from service.errors import InvalidGraph, ShapeMismatch, TooLarge
 from tests.operators.cases import apply
 
@@ -142,11 +141,6 @@ def test_one_hot(axis: int) -> None:
 def test_one_hot_is_bounded() -> None:
     with pytest.raises(TooLarge):
         apply("OneHot", np.arange(9), np.array(2**40), np.array([0, 1]))
-
-
-def test_features_of_a_vector_are_a_row() -> None:
-    assert apply("ArrayFeatureExtractor", X[0], [2, 0], domain=ML, opset=1)[0].tolist() == [[2.0, 0.0]]
-    np.testing.assert_array_equal(apply("ArrayFeatureExtractor", X, [[3, 1]], domain=ML, opset=1)[0], X[:, [3, 1]])
 
 
 @pytest.mark.parametrize("axes", [(0, 1), (1, 0)], ids=["time-first", "batch-first"])

@@ -8,47 +8,17 @@ from torch.nn import functional as F
 from service import errors
 from service.catalogue import MICROSOFT
 from service.operators.registry import resolve
-from tests.operators.cases import apply, check_derivatives, check_node_cases
+from tests.operators.cases import apply
 
 RNG = np.random.default_rng(2)
-RANDOM = "a random mask: training mode is refused"
-EXCLUDED = {
-    "test_training_dropout": RANDOM,
-    "test_training_dropout_mask": RANDOM,
-    "test_training_dropout_default": RANDOM,
-    "test_training_dropout_default_mask": RANDOM,
-}
 
 
 def normal(*shape):
     return RNG.standard_normal(shape)
 
 
-def spread(*shape):
-    """Data with no two elements close to each other, so that second derivatives are moderate."""
-    return 2 * np.sin(1.7 * np.arange(np.prod(shape)) + len(shape)).reshape(shape)
-
-
 def tensors(*arrays):
     return [torch.from_numpy(a) for a in arrays]
-
-
-@pytest.mark.parametrize(
-    "op",
-    [
-        "BatchNormalization",
-        "Dropout",
-        "GroupNormalization",
-        "InstanceNormalization",
-        "LRN",
-        "LayerNormalization",
-        "LpNormalization",
-        "MeanVarianceNormalization",
-        "RMSNormalization",
-    ],
-)
-def test_onnx_cases(op):
-    check_node_cases(op, excluded=EXCLUDED)
 
 
 @pytest.mark.parametrize("opset", [7, 9, 14, 15])
@@ -148,46 +118,6 @@ def test_skip_layer_normalizations_are_those_of_the_sum():
 
 
 @pytest.mark.parametrize(
-    ("op", "shapes", "attributes"),
-    [
-        pytest.param("InstanceNormalization", [(2, 2, 3), (2,), (2,)], {}, id="InstanceNormalization"),
-        pytest.param("LayerNormalization", [(2, 3), (3,), (3,)], {"outputs": 3}, id="LayerNormalization"),
-        pytest.param("GroupNormalization", [(2, 4, 2), (4,), (4,)], {"num_groups": 2}, id="GroupNormalization"),
-        pytest.param("GroupNormalization", [(2, 4, 2), (2,), (2,)], {"num_groups": 2, "opset": 18}, id="Group-18"),
-        pytest.param("RMSNormalization", [(2, 3), (3,)], {}, id="RMSNormalization"),
-        pytest.param("LRN", [(1, 4, 2)], {"size": 3, "alpha": 0.5}, id="LRN"),
-        pytest.param("MeanVarianceNormalization", [(2, 2, 2, 2)], {}, id="MeanVarianceNormalization"),
-        pytest.param("LpNormalization", [(2, 3)], {"p": 1}, id="Lp1"),
-        pytest.param("LpNormalization", [(2, 3)], {"p": 2, "axis": 0}, id="Lp2"),
-        pytest.param("Dropout", [(2, 3)], {}, id="Dropout"),
-        pytest.param(
-            "SimplifiedLayerNormalization", [(2, 3), (3,)], {"domain": MICROSOFT, "opset": 1}, id="Simplified"
-        ),
-        pytest.param(
-            "SkipLayerNormalization",
-            [(2, 3), (2, 3), (3,), (3,), (3,)],
-            {"domain": MICROSOFT, "opset": 1, "outputs": 4},
-            id="SkipLayerNormalization",
-        ),
-        pytest.param(
-            "SkipSimplifiedLayerNormalization",
-            [(2, 3), (2, 3), (3,)],
-            {"domain": MICROSOFT, "opset": 1},
-            id="SkipSimplified",
-        ),
-    ],
-)
-def test_derivatives(op, shapes, attributes):
-    check_derivatives(op, *(spread(*shape) for shape in shapes), **attributes)
-
-
-@pytest.mark.parametrize("training", [0, 1], ids=["inference", "training"])
-def test_batch_normalization_derivatives(training):
-    arrays = spread(3, 2, 2), spread(2), spread(2), spread(2), np.array([0.7, 1.4])
-    check_derivatives("BatchNormalization", *arrays, training_mode=training, outputs=3 if training else 1)
-
-
-@pytest.mark.parametrize(
     ("op", "attributes"),
     [
         pytest.param("LpNormalization", {"p": 1}, id="p1"),
@@ -211,20 +141,6 @@ def test_half_precision_takes_its_moments_in_float32(dtype):
     (wide, *_) = resolve("LayerNormalization", 17)([x.float(), one.float(), zero.float()], {}, 1)
     assert y.dtype == dtype
     assert torch.equal(y, wide.to(dtype))
-
-
-def test_dropout_outside_of_training_is_the_identity():
-    x = normal(2, 3)
-    for opset, dtype in ((7, np.float64), (10, np.bool_), (13, np.bool_)):
-        y, mask = apply("Dropout", x, opset=opset, outputs=2)
-        np.testing.assert_array_equal(y, x)
-        assert mask.dtype == dtype
-        assert mask.all()
-
-
-def test_dropout_in_training_mode_is_refused():
-    with pytest.raises(errors.UnsupportedOperator):
-        apply("Dropout", normal(2), np.float32(0.5), np.array(True))
 
 
 @pytest.mark.parametrize(

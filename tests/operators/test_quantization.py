@@ -5,6 +5,7 @@ import pytest
 
 from tests.operators.cases import apply
 
+RNG = np.random.default_rng(3)
 DTYPES = [np.uint8, np.int8, np.int16]
 
 
@@ -49,3 +50,34 @@ def test_integer_products_do_not_wrap() -> None:
     (result,) = apply("MatMulInteger", a, b, zeros)
     assert result.dtype == np.int32
     np.testing.assert_array_equal(result, (a.astype(int) - zeros[:, None]) @ b.astype(int))
+
+
+def quantized(x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(zero.dtype)
+    return np.clip(np.rint(x / scale) + zero, limits.min, limits.max).astype(zero.dtype)
+
+
+def test_a_quantized_product_is_that_of_the_numbers_meant() -> None:
+    a, b = RNG.integers(0, 255, (3, 4), np.uint8), RNG.integers(-128, 127, (4, 2), np.int8)
+    rows, columns = np.array([0.5, 0.25, 2.0], np.float32), np.array([0.125, 0.5], np.float32)
+    zeros, scale, zero = np.array([3, 0, 9], np.uint8), np.float32(32), np.array(100, np.uint8)
+    (result,) = apply("QLinearMatMul", a, rows, zeros, b, columns, np.array([1, -2], np.int8), scale, zero)
+    meant = ((a.astype(float) - zeros[:, None]) * rows[:, None]) @ ((b - np.array([1.0, -2.0])) * columns)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, quantized(meant, scale, zero))
+
+
+def test_a_quantized_convolution_is_that_of_the_numbers_meant() -> None:
+    x, w = RNG.integers(0, 255, (1, 2, 5, 4), np.uint8), RNG.integers(-128, 127, (3, 2, 2, 2), np.int8)
+    zero, by_channel = np.array(7, np.uint8), np.array([1, -2, 3], np.int8)
+    shape = {"pads": (1, 0, 0, 1), "strides": (2, 1)}
+    wide = x.astype(float) - zero, w - by_channel[:, None, None, None].astype(float)
+    (exact,) = apply("Conv", *wide, **shape)
+    (steps,) = apply("ConvInteger", x, w, zero, by_channel, **shape)
+    assert steps.dtype == np.int32
+    np.testing.assert_array_equal(steps, exact)
+    scales, bias = np.array([0.5, 0.25, 1.0], np.float32), np.array([10, -20, 30], np.int32)
+    y_scale, y_zero = np.float32(64), np.array(-5, np.int8)
+    (result,) = apply("QLinearConv", x, np.float32(0.5), zero, w, scales, by_channel, y_scale, y_zero, bias, **shape)
+    meant = (exact + bias[:, None, None]) * 0.5 * scales[:, None, None]
+    np.testing.assert_array_equal(result, quantized(meant, y_scale, y_zero))

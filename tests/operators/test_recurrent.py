@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service import errors
-from tests.operators.cases import apply, check_derivatives, check_node_cases
+from tests.operators.cases import apply
 
 T, BATCH, INPUT, HIDDEN = 4, 3, 3, 2
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -31,11 +31,6 @@ def arguments(op, directions=1, steps=T, batch=BATCH):
         normal(directions, 2 * gates),
         states,
     )
-
-
-@pytest.mark.parametrize("op", list(GATES))
-def test_onnx_cases(op):
-    check_node_cases(op)
 
 
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
@@ -161,8 +156,6 @@ def test_activations(name, alpha, beta, function):
     given |= {"activation_beta": (beta,)} if beta is not None else {}
     Y, _ = apply("RNN", X * 3, W, R, outputs=2, activations=(name,), **given)
     np.testing.assert_allclose(Y[0, 0], function(3 * X[0] @ W[0].T), rtol=1e-12, atol=1e-14)
-    if name != "Affine":
-        check_derivatives("RNN", X[:, :1] * 3, W, R, activations=(name,), wrt=[0], traced=False, **given)
 
 
 def test_alphas_go_to_the_activations_that_have_one():
@@ -180,20 +173,6 @@ def test_alphas_go_to_the_activations_that_have_one():
     )
     np.testing.assert_allclose(Y[0, 0], np.tanh(X[0] @ W[0].T), rtol=1e-12)
     np.testing.assert_allclose(Y[0, 1], 3 * X[0] @ W[1].T + 1, rtol=1e-12)
-
-
-@pytest.mark.parametrize("op", list(GATES))
-def test_derivatives(op):
-    X, W, R, B, states = arguments(op, steps=2, batch=1)
-    peepholes = [PEEPHOLES] if op == "LSTM" else []
-    check_derivatives(op, X, W, R, B, None, *states, *peepholes, outputs=3)
-
-
-@pytest.mark.parametrize("op", list(GATES))
-def test_derivatives_of_sequences_of_several_lengths(op):
-    X, W, R, B, states = arguments(op, 2, steps=2, batch=2)
-    lengths = np.array([2, 1], np.int32)
-    check_derivatives(op, X, W, R, B, lengths, *states, wrt=[0, 5], outputs=3, direction="bidirectional", traced=False)
 
 
 def test_no_time_steps():

@@ -9,15 +9,10 @@ from torch.nn import functional as F
 
 from service import errors
 from service.operators.registry import resolve
-from tests.operators.cases import apply, check_derivatives, check_node_cases
+from tests.operators.cases import apply
 
 RNG = np.random.default_rng(4)
 MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
-
-
-@pytest.mark.parametrize("op", ["Resize", "Upsample"])
-def test_onnx_cases(op):
-    check_node_cases(op)
 
 
 @pytest.mark.parametrize("sizes", [(3, 4), (7, 5), (2, 9), (1, 1)], ids=str)
@@ -74,32 +69,6 @@ def test_upsample(opset):
 def test_resize_10_rounds_down():
     (Y,) = apply("Resize", np.arange(6.0), np.array([0.6], np.float32), opset=10)
     np.testing.assert_array_equal(Y, [0, 1, 3])
-
-
-@pytest.mark.parametrize(
-    ("attributes", "sizes"),
-    [
-        pytest.param({"mode": "nearest"}, (5, 2), id="nearest"),
-        pytest.param({"mode": "linear"}, (5, 2), id="linear"),
-        pytest.param({"mode": "cubic", "exclude_outside": 1}, (5, 2), id="cubic"),
-        pytest.param({"mode": "cubic", "antialias": 1}, (2, 2), id="antialias"),
-    ],
-)
-def test_derivatives(attributes, sizes):
-    check_derivatives("Resize", RNG.standard_normal((3, 4)), None, None, np.array(sizes), **attributes)
-
-
-def test_crop_derivatives():
-    check_derivatives(
-        "Resize",
-        RNG.standard_normal((4, 4)),
-        np.array([-0.2, 0.1, 0.8, 1.4], np.float32),
-        None,
-        np.array([3, 5]),
-        mode="linear",
-        coordinate_transformation_mode="tf_crop_and_resize",
-        extrapolation_value=7.0,
-    )
 
 
 def test_the_jacobian_is_sparse():

@@ -7,15 +7,10 @@ from torch.nn import functional as F
 
 from service import errors
 from service.operators.registry import resolve
-from tests.operators.cases import apply, check_derivatives, check_node_cases
+from tests.operators.cases import apply
 
 RNG = np.random.default_rng(5)
 MODES = {"linear": "bilinear", "cubic": "bicubic", "nearest": "nearest"}
-
-
-@pytest.mark.parametrize("op", ["GridSample", "AffineGrid"])
-def test_onnx_cases(op):
-    check_node_cases(op)
 
 
 def spatial(mode):
@@ -56,23 +51,6 @@ def test_affine_grid_is_torch_s(size, align):
     (grid,) = apply("AffineGrid", theta, np.array(size), align_corners=align)
     expected = F.affine_grid(torch.from_numpy(theta), size, align_corners=bool(align))
     np.testing.assert_allclose(grid, expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize("mode", ["linear", "cubic"])
-def test_grid_sample_derivatives(mode, padding):
-    X = RNG.standard_normal((1, 1, 3, 3))
-    grid = np.array([[[[0.13, -0.27], [0.61, 1.71]]]])
-    check_derivatives("GridSample", X, grid, mode=mode, padding_mode=padding)
-
-
-def test_nearest_has_no_derivative_by_the_grid():
-    X, grid = RNG.standard_normal((1, 1, 3, 3)), np.array([[[[0.13, -0.27], [0.61, 0.71]]]])
-    check_derivatives("GridSample", X, grid, mode="nearest")
-
-
-def test_affine_grid_derivatives():
-    check_derivatives("AffineGrid", RNG.standard_normal((1, 2, 3)), np.array([1, 1, 2, 2]))
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service import errors
-from tests.operators.cases import apply, check_derivatives, check_node_cases
+from tests.operators.cases import apply
 
 RNG = np.random.default_rng(6)
-ROUNDING = "where the exact value is 0, the case has float32 rounding errors above its own tolerance"
-EXCLUDED = {"test_dft_inverse": ROUNDING, "test_dft_inverse_opset19": ROUNDING}
-
-
-@pytest.mark.parametrize("op", ["DFT", "STFT", "MelWeightMatrix"])
-def test_onnx_cases(op):
-    check_node_cases(op, excluded=EXCLUDED)
 
 
 def as_complex(a):
@@ -61,24 +54,6 @@ def test_stft_is_the_dft_of_each_frame(windowed, onesided):
     for f in range(3):
         frame = x[:, 3 * f : 3 * f + 4, 0] * (window if windowed else 1)
         np.testing.assert_allclose(y[:, f], as_real(transform(frame)), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("parts", "attributes"),
-    [
-        pytest.param(1, {}, id="real"),
-        pytest.param(2, {}, id="complex"),
-        pytest.param(1, {"onesided": 1}, id="onesided"),
-        pytest.param(2, {"inverse": 1}, id="inverse"),
-        pytest.param(2, {"inverse": 1, "onesided": 1}, id="onesided-inverse"),
-    ],
-)
-def test_dft_derivatives(parts, attributes):
-    check_derivatives("DFT", RNG.standard_normal((2, 3, parts)), np.array(4), **attributes)
-
-
-def test_stft_derivatives():
-    check_derivatives("STFT", RNG.standard_normal((1, 6, 1)), np.array(2), RNG.random(3))
 
 
 @pytest.mark.parametrize(

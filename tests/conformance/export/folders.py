@@ -66,7 +66,7 @@ class Example:
         """The block as the service shapes it: flattened, or one matrix for each sample."""
         whole, of_y, of_x = self.jacobians[y, x], self.outputs[y].shape, self.inputs[x].shape
         if self.batch_axis is None:
-            return whole.reshape(*_flat(of_y), *_flat(of_x))
+            return whole.reshape(_flat(of_y) + _flat(of_x))
         samples = whole.reshape(of_y[0], prod(of_y[1:]), of_x[0], prod(of_x[1:]))
         each = np.stack([samples[b, :, b] for b in range(of_y[0])])
         return each.reshape(of_y[0], *_flat(of_y[1:]), *_flat(of_x[1:]))
@@ -75,7 +75,7 @@ class Example:
         """The Hessian as the service shapes it: that of y, or of each sample's y with respect to that sample."""
         whole, of_x1, of_x2 = self.hessians[y, x1, x2], self.inputs[x1].shape, self.inputs[x2].shape
         if self.batch_axis is None:
-            return whole[0].reshape(*_flat(of_x1), *_flat(of_x2))
+            return whole[0].reshape(_flat(of_x1) + _flat(of_x2))
         samples = whole.reshape(-1, of_x1[0], prod(of_x1[1:]), of_x2[0], prod(of_x2[1:]))
         each = np.stack([samples[b, b, :, b] for b in range(len(samples))])
         return each.reshape(len(samples), *_flat(of_x1[1:]), *_flat(of_x2[1:]))
@@ -85,8 +85,9 @@ def write(example: Example) -> None:
     """Write `models/<name>`; the slices asked for are chosen by each block's shape."""
     folder = MODELS / example.name
     folder.mkdir(exist_ok=True)
-    expected: dict[str, Array] = {f"out.{y}": value for y, value in example.outputs.items()}
     model = _without_origin(example.model)
+    dtypes = {y.name: onnx.helper.tensor_dtype_to_np_dtype(y.type.tensor_type.elem_type) for y in model.graph.output}
+    expected = {f"out.{y}": value.astype(dtypes[y]) for y, value in example.outputs.items()}
     tolerance = example.tolerance
     meta = {
         "name": example.name,
@@ -138,7 +139,7 @@ def _slices(
 ) -> Iterator[dict[str, object]]:
     for index in _indexes(block.shape):
         key = f"{prefix}.{len(expected)}"
-        expected[key] = np.ascontiguousarray(block[eval(f"np.s_[{index}]", {"np": np})])
+        expected[key] = np.array(block[eval(f"np.s_[{index}]", {"np": np})])
         yield {**names, "index": index, "key": key, "shape": block.shape, **_bounds(tolerance.derivative, block)}
 
 

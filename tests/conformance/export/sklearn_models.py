@@ -61,11 +61,16 @@ def differences(function: object, x: Array) -> Array:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", ConvergenceWarning)
-    network = MLPRegressor((12, 8), activation="tanh", solver="lbfgs", max_iter=50, random_state=0)
+    network = MLPRegressor(hidden_layer_sizes=(12, 8), activation="tanh", solver="lbfgs", max_iter=50, random_state=0)
     kernel = ConstantKernel(2.0) * RationalQuadratic(1.2, 0.9)
     for made in (
         example("skl_mlp", "A scaler and a neural network", make_pipeline(StandardScaler(), network), 4),
-        example("skl_polynomial", "A cubic ridge regression", make_pipeline(PolynomialFeatures(3), Ridge()), 3),
+        example(
+            "skl_polynomial",
+            "A cubic ridge regression",
+            make_pipeline(PolynomialFeatures(3, include_bias=False), Ridge()),
+            3,
+        ),
         example(
             "skl_gpr_rational",
             "A Gaussian process with a rational quadratic kernel",

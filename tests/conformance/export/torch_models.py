@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from folders import Example, write
@@ -134,9 +135,9 @@ class Energy(nn.Module):
 
     def forward(self, positions: Tensor, charges: Tensor) -> Tensor:
         r = torch.linalg.vector_norm(positions[self.first] - positions[self.second], dim=-1)
-        bonds = self.depth * torch.expm1(1 - r).square()
+        bonds = self.depth * (torch.exp(1 - r) - 1).square()
         screened = charges[self.first] * charges[self.second] * torch.exp(-r) / r
-        return (bonds + screened).sum() + positions.square().sum() / 2
+        return (bonds + screened).sum() + (0.5 * positions.square()).sum()
 
 
 class Reactor(nn.Module):
@@ -152,22 +153,6 @@ class Reactor(nn.Module):
             return diffusion * (after - 2 * u + before) - velocity * (u - before)
 
         return transport(concentration) - reaction, transport(temperature) + heat * reaction
-
-
-class Spectral(nn.Module):
-    """One layer of a Fourier neural operator: a few modes, mixed in the frequency domain, and a pointwise path."""
-
-    def __init__(self, modes: int = 4) -> None:
-        super().__init__()
-        self.real, self.imaginary = (nn.Parameter(torch.randn(3, 3, modes) / 3) for _ in range(2))
-        self.pointwise = nn.Conv1d(3, 3, 1)
-        self.modes = modes
-
-    def forward(self, u: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft(u)[..., : self.modes]
-        weight = torch.complex(self.real, self.imaginary)
-        mixed = torch.einsum("bim,iom->bom", spectrum, weight)
-        return F.gelu(torch.fft.irfft(mixed, n=u.shape[-1]) + self.pointwise(u))
 
 
 class SpatialTransformer(nn.Module):
@@ -199,27 +184,17 @@ class VisionTransformer(nn.Module):
 
 
 class Controlled(nn.Module):
-    """A branch on a count and a loop of as many damped fixed-point steps, as torch.cond and while_loop give them."""
+    """A branch on a count and a loop of as many damped fixed-point steps, to be scripted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(4, 4)
 
     def forward(self, x: Tensor, count: Tensor) -> Tensor:
-        start = torch.cond(count > 2, lambda x: torch.sin(x), lambda x: x.square(), (x,))
-        if not torch.compiler.is_exporting():
-            state = start
-            for _ in range(int(count)):
-                state = torch.tanh(self.layer(state)) + x
-            return state
-
-        def more(step: Tensor, state: Tensor) -> Tensor:
-            return step < count
-
-        def advance(step: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-            return step + 1, torch.tanh(self.layer(state)) + x
-
-        return torch.ops.higher_order.while_loop(more, advance, (torch.zeros_like(count), start), ())[1]
+        state = torch.sin(x) if bool(count > 2) else x.square()
+        for _ in range(int(count)):
+            state = torch.tanh(self.layer(state)) + x
+        return state
 
 
 class Contrastive(nn.Module):
@@ -252,7 +227,7 @@ class WaveNet(nn.Module):
 
 def mlp(*sizes: int) -> nn.Module:
     """Linear layers with SiLU between them."""
-    layers = [layer for m, n in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(m, n), nn.SiLU())]
+    layers = [layer for m, n in pairwise(sizes) for layer in (nn.Linear(m, n), nn.SiLU())]
     return nn.Sequential(*layers[:-1])
 
 
@@ -280,16 +255,15 @@ def images() -> Iterator[Example]:
     yield example("resnet", "A ResNet whose BatchNorm stays", resnet, image, ["features"], default)
     yield example("vision_transformer", "A vision transformer", VisionTransformer(), image, ["logits"], latest)
     warp = {
-        "image": torch.randn(1, 2, 6, 5, **DOUBLE),
-        "theta": torch.tensor([[[0.8, 0.2, 0.1], [-0.3, 0.7, 0.05]]], **DOUBLE),
+        "image": torch.randn(1, 2, 6, 5),
+        "theta": torch.tensor([[[0.8, 0.2, 0.1], [-0.3, 0.7, 0.05]]]),
     }
-    title = "An affine warp by grid_sample, float64"
+    title = "An affine warp by grid_sample"
     yield example("spatial_transformer", title, SpatialTransformer(), warp, ["warped"], default)
 
 
-def operators() -> Iterator[Example]:
-    """Functions and graphs."""
-    yield example("spectral", "A Fourier neural operator", Spectral(), {"u": torch.randn(1, 3, 16)}, ["v"], default)
+def graphs() -> Iterator[Example]:
+    """Graphs as data."""
     graph = {
         "nodes": torch.randn(5, 3),
         "edges": torch.randn(8, 1),
@@ -315,8 +289,9 @@ def dynamics() -> Iterator[Example]:
     title = "The residual of a tubular reactor, float64"
     yield example("reactor", title, Reactor(), fields, ["mass", "heat"], default)
     counted = {"x": torch.randn(4, **DOUBLE), "count": torch.tensor(3)}
-    title = "A branch and a loop on an integer input, float64"
-    yield example("controlled", title, Controlled().double(), counted, ["state"], default)
+    title = "A scripted branch and loop on an integer input, float64"
+    scripted = torch.jit.script(Controlled().double())
+    yield example("controlled", title, scripted, counted, ["state"], torchscript)
 
 
 def batches() -> Iterator[Example]:
@@ -331,7 +306,7 @@ def batches() -> Iterator[Example]:
     yield example("flow", title, flow, double, outputs, symbolic, batched=True, hessians=outputs[1:])
 
 
-FAMILIES = {family.__name__: family for family in (recurrent, images, operators, dynamics, batches)}
+FAMILIES = {family.__name__: family for family in (recurrent, images, graphs, dynamics, batches)}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or FAMILIES:
