@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     queue_length: int = Field(256, ge=1, description="Requests that wait for one worker; more are `busy`.")
     wait_seconds: float = Field(30, gt=0, description="How long a request waits for a worker to be ready.")
     stall_seconds: float = Field(60, gt=0, description="A worker that gets no further for so long is replaced.")
-    silence_seconds: float = Field(10, gt=0, description="A worker that gives no sign of life for so long is replaced.")
+    silence_seconds: float = Field(30, gt=0, description="A worker that gives no sign of life for so long is replaced.")
     worker_memory_bytes: int = Field(
         0,
         ge=0,

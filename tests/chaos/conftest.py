@@ -24,7 +24,7 @@ class OwnServer:
         return self._process.pid
 
     def start(self) -> None:
-        self._process, self.url = start_server(self._folder, {"JACOBIAN_SILENCE_SECONDS": "3"})
+        self._process, self.url = start_server(self._folder, {"JACOBIAN_SILENCE_SECONDS": "8"})
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)

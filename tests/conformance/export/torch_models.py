@@ -256,7 +256,7 @@ def images() -> Iterator[Example]:
     yield example("vision_transformer", "A vision transformer", VisionTransformer(), image, ["logits"], latest)
     warp = {
         "image": torch.randn(1, 2, 6, 5),
-        "theta": torch.tensor([[[0.8, 0.2, 0.1], [-0.3, 0.7, 0.05]]]),
+        "theta": torch.tensor([[[0.83, 0.21, 0.117], [-0.31, 0.72, 0.053]]]),
     }
     title = "An affine warp by grid_sample"
     yield example("spatial_transformer", title, SpatialTransformer(), warp, ["warped"], default)
@@ -280,7 +280,7 @@ def dynamics() -> Iterator[Example]:
     yield example("neural_ode", title, ode, start, ["final", "cost"], default, hessians=["cost"])
     atoms = {"positions": 1.5 * torch.randn(5, 3, **DOUBLE), "charges": torch.randn(5, **DOUBLE)}
     title = "The energy of five charged atoms, float64"
-    yield example("molecule", title, Energy(5), atoms, ["energy"], torchscript, hessians=["energy"])
+    yield example("molecule", title, Energy(5), atoms, ["energy"], default, hessians=["energy"])
     fields = {
         "concentration": torch.rand(12, **DOUBLE),
         "temperature": 1 + torch.rand(12, **DOUBLE),
