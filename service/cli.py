@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -74,8 +75,14 @@ def _serve(options: argparse.Namespace) -> int:
         server_header=False,
     )
     server = _Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _finished)
     server.run()
     return 0 if server.started else 1
+
+
+def _finished(number: int, frame: object) -> None:
+    """What a signal does once the server has ended because of it: uvicorn raises it again then."""
 
 
 class _Server(uvicorn.Server):
