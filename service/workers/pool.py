@@ -73,11 +73,6 @@ class Pool:
         """What rows are evaluated on: the kind of device of the workers."""
         return next((w.device.partition(":")[0] for w in self._ready), "cpu")
 
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of the workers that are ready."""
-        return [w.pid for w in self._ready]
-
     async def start(self) -> None:
         """Start the workers; does not wait until they are ready."""
         for supervisor in self._supervisors:
