@@ -1,13 +1,16 @@
 # TORCH is what pip installs as torch, options included; README.md tells how to choose.
+# TEST_PROCESSES run tests side by side, a file in one of them, and each has a server of its own.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 IMAGE ?= jacobian-service
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
-.PHONY: help demo serve test test-slow lint check format openapi docs lock image clean
+.PHONY: help demo serve test test-slow test-clients lint lint-openapi check format openapi docs lock image clean
 
 help: ## List the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: .venv/stamp ## Start a server, slice the Jacobian of a robot arm, show what it took
 	@$(BIN)/jacobian-service demo
@@ -15,20 +18,27 @@ demo: .venv/stamp ## Start a server, slice the Jacobian of a robot arm, show wha
 serve: .venv/stamp ## Serve on http://127.0.0.1:8000
 	@$(BIN)/jacobian-service serve
 
-test: .venv/test-stamp ## Run the tests, without the slow ones
-	@$(BIN)/pytest -m "not slow and not gpu"
+test: .venv/npm-stamp ## Run the tests, without the slow ones
+	@$(PYTEST) -m "not slow and not gpu and not clients"
 
 test-slow: .venv/test-stamp ## Run the slow tests
-	@$(BIN)/pytest -m "slow and not gpu"
+	@$(PYTEST) -m "slow and not gpu"
 
-lint: .venv/test-stamp ## Check style, types, floors, Dockerfile and deployment
+test-clients: .venv/npm-stamp .venv/clients-stamp ## Generate, build and run clients in all languages
+	@$(BIN)/pytest -m clients
+
+lint: .venv/test-stamp lint-openapi ## Check style, types, floors, Dockerfile and deployment
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy service
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/yamllint --strict deploy .pre-commit-config.yaml
+	$(BIN)/yamllint --strict deploy openapi .pre-commit-config.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+
+lint-openapi: .venv/npm-stamp ## Check openapi/openapi.json by Redocly's strict rules
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/node .venv/npm/node_modules/.bin/redocly \
+		lint --config openapi/redocly.yaml openapi/openapi.json
 
 check: lint test ## Lint, then test
 
@@ -38,7 +48,7 @@ format: .venv/test-stamp ## Format the code
 openapi: .venv/stamp ## Write openapi/openapi.json anew
 	$(BIN)/jacobian-service openapi openapi/openapi.json
 
-docs: .venv/stamp ## Write docs/operators.md anew
+docs: .venv/stamp ## Write docs/operators.md and docs/expressions.md anew
 	$(BIN)/python docs/generate.py
 
 lock: ## Write requirements.lock anew, with a CPU build of torch
@@ -61,4 +71,14 @@ clean: ## Remove the environment and what tools left
 
 .venv/test-stamp: .venv/stamp
 	$(BIN)/pip install --editable ".[test]"
+	@touch $@
+
+.venv/clients-stamp: .venv/test-stamp
+	$(BIN)/pip install --editable ".[clients]"
+	@touch $@
+
+.venv/npm-stamp: .venv/test-stamp tests/clients/package.json tests/clients/package-lock.json
+	mkdir -p .venv/npm
+	cp tests/clients/package.json tests/clients/package-lock.json .venv/npm
+	$(BIN)/npm ci --prefix .venv/npm --ignore-scripts --no-audit --no-fund
 	@touch $@

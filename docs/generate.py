@@ -1,10 +1,13 @@
 """Writes the pages that are made from the code: `make docs`."""
 
+import inspect
 from pathlib import Path
 
 from service.catalogue import EXPRESSION, FAMILIES, INSTEAD, Operator
+from service.graphs.functions import SECTIONS, usage
 
 OPERATORS = Path(__file__).parent / "operators.md"
+EXPRESSIONS = Path(__file__).parent / "expressions.md"
 INTRODUCTION = """# Operators
 
 Graphs may have these operators. `GET /v1/operators` answers the same as JSON.
@@ -28,6 +31,11 @@ answer also says what to do instead.
 | operator | instead |
 | --- | --- |
 """
+FUNCTIONS = """## Functions
+
+Names are NumPy's, else PyTorch's. From here on this page is made by `make docs` from the table by which calls are
+checked.
+"""
 
 
 def operators_page() -> str:
@@ -49,5 +57,24 @@ def _row(operator: Operator) -> str:
     return f"| `{name}` | {versions} | {'yes' if operator.differentiable else 'no'} | {operator.unsupported} |\n"
 
 
+def expressions_page() -> str:
+    """`expressions.md`: what is written there before the functions, then the functions, section by section."""
+    written, _, _ = EXPRESSIONS.read_text().partition(FUNCTIONS.splitlines()[0])
+    head = "| function | synonyms | meaning |\n| --- | --- | --- |\n"
+    sections = (
+        f"\n### {title}\n\n{head}"
+        + "".join(_call(names.split(), function.__doc__) for names, function in section.items())
+        for title, section in SECTIONS.items()
+    )
+    return written + FUNCTIONS + "".join(sections)
+
+
+def _call(names: list[str], docstring: str | None) -> str:
+    first, *synonyms = names
+    meaning = inspect.cleandoc(docstring or "").splitlines()[0].removesuffix(".")
+    return f"| `{usage(first)}` | {', '.join(f'`{name}`' for name in synonyms)} | {meaning} |\n"
+
+
 if __name__ == "__main__":
     OPERATORS.write_text(operators_page())
+    EXPRESSIONS.write_text(expressions_page())

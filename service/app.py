@@ -10,9 +10,12 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from service.api.application import create_api
+from service.api.operations import Services
 from service.api.reading import ApiLimits
 from service.lazy.rows import RowCache
 from service.link.messages import Limits
+from service.sessions.derivatives import Derivatives
+from service.sessions.evaluations import Evaluations
 from service.sessions.graphs import Graphs
 from service.sessions.registry import SessionPolicy, Sessions
 from service.settings import Settings
@@ -54,8 +57,11 @@ def create_app(settings: Settings) -> FastAPI:
         stall=settings.stall_seconds,
     )
     graphs = Graphs(store, pool)
-    policy = SessionPolicy(settings.session_ttl_seconds, settings.session_ttl_limit_seconds, settings.slice_bytes)
-    sessions = Sessions(store, graphs, pool, RowCache(settings.cache_bytes), policy)
+    cache = RowCache(settings.cache_bytes)
+    policy = SessionPolicy(settings.session_ttl_seconds, settings.session_ttl_limit_seconds)
+    sessions = Sessions(store, graphs, pool, cache, policy)
+    derivatives = Derivatives(pool, cache, settings.slice_bytes)
+    evaluations = Evaluations(sessions, derivatives)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,11 +71,13 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             purging.cancel()
+            await evaluations.stop()
             await pool.stop()
             await store.close()
 
     api_limits = ApiLimits(settings.body_bytes, settings.tensor_elements, settings.tensor_rank)
-    return create_api(graphs, sessions, api_limits, lambda: pool.ready, lifespan)
+    services = Services(graphs, sessions, derivatives, evaluations, api_limits, lambda: pool.ready)
+    return create_api(services, lifespan)
 
 
 async def _purge(sessions: Sessions) -> None:

@@ -11,6 +11,7 @@ import uvicorn
 
 from service import __version__, demo
 from service.api.application import openapi_document
+from service.api.protocol import Http1
 from service.app import create_app
 from service.settings import Settings
 from service.stores.sqlite import StoreUnusable
@@ -68,6 +69,7 @@ def _serve(options: argparse.Namespace) -> int:
         app,
         host=settings.host,
         port=settings.port,
+        http=Http1,
         log_config=None,
         access_log=settings.log_level == "debug",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -1,14 +1,15 @@
 """What clients get in JSON, as typed dictionaries, and how they are made of what `service.sessions` answers."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field, WithJsonSchema
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from service import catalogue
 from service.api.bodies import Dtype
 from service.link.messages import GraphInfo, ValueInfo
+from service.sessions.evaluations import Evaluation as EvaluationView
 from service.sessions.session import BlockInfo, InputInfo, SessionView
 
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -19,6 +20,8 @@ Base64 = Annotated[
 ]
 _NOT_FINITE = 'Row-major. NaN and infinities are the strings "NaN", "Infinity" and "-Infinity"; where a typed client '
 _NOT_FINITE += "refuses them, ask with `encoding=base64`."
+Revision = Annotated[int | None, Field(description="Null where it was computed at other values (`at`).")]
+EvaluationState = TypeAliasType("EvaluationState", Literal["queued", "running", "done", "failed", "cancelled"])
 Numbers = Annotated[list[float], Field(description=_NOT_FINITE)]
 
 
@@ -148,7 +151,7 @@ class JacobianSlice(TypedDict):
     y: str
     x: str
     index: str
-    revision: int
+    revision: Revision
     dtype: Dtype
     shape: list[int]
     data: NotRequired[Numbers]
@@ -163,7 +166,7 @@ class HessianSlice(TypedDict):
     x1: str
     x2: str
     index: str
-    revision: int
+    revision: Revision
     dtype: Dtype
     shape: list[int]
     data: NotRequired[Numbers]
@@ -171,17 +174,27 @@ class HessianSlice(TypedDict):
     rows: Rows
 
 
-class Products(TypedDict):
-    """The products by name: of a VJP by `x`, of a JVP by `y`."""
+class Slices(TypedDict):
+    """Several slices, in the order asked, and values of outputs."""
 
-    revision: int
+    revision: Revision
+    outputs: dict[str, Tensor]
+    slices: list[JacobianSlice]
+
+
+class Products(TypedDict):
+    """The products by name: of a VJP or a Hessian by `x`, of a JVP by `y`."""
+
+    revision: Revision
+    outputs: NotRequired[dict[str, Tensor]]
     products: dict[str, Derivative]
 
 
-class Health(TypedDict):
-    """How the service is."""
+class EvaluationRows(TypedDict):
+    """The rows that an evaluation has to do with."""
 
-    status: str
+    total: Annotated[int, Field(description="Rows that the slice touches.")]
+    done: Annotated[int, Field(description="Of these, the rows that are cached by now.")]
 
 
 class Fault(TypedDict):
@@ -203,6 +216,31 @@ class Problem(TypedDict):
     errors: NotRequired[list[Fault]]
 
 
+class Evaluation(TypedDict):
+    """The evaluation of a slice in the background."""
+
+    id: str
+    session_id: str
+    revision: int
+    y: str
+    x: NotRequired[Annotated[str, Field(description="Of a Jacobian.")]]
+    x1: NotRequired[Annotated[str, Field(description="Of a Hessian: the input of its rows.")]]
+    x2: NotRequired[Annotated[str, Field(description="Of a Hessian: the input of its columns.")]]
+    index: str
+    state: EvaluationState
+    rows: EvaluationRows
+    eta_seconds: Annotated[float | None, Field(description="By the pace so far; null where that is not known.")]
+    problem: Annotated[Problem | None, Field(description="Why it failed.")]
+    created_at: Time
+    finished_at: Time | None
+
+
+class Health(TypedDict):
+    """How the service is."""
+
+    status: str
+
+
 SCHEMAS: tuple[Any, ...] = (
     Tensor,
     RegisteredGraph,
@@ -211,7 +249,9 @@ SCHEMAS: tuple[Any, ...] = (
     Sessions,
     JacobianSlice,
     HessianSlice,
+    Slices,
     Products,
+    Evaluation,
     Health,
     Problem,
 )
@@ -260,6 +300,24 @@ def session(view: SessionView) -> Session:
         "created_at": _time(view.created_at),
         "expires_at": _time(view.expires_at),
     }
+
+
+def evaluation(view: EvaluationView, problem: Problem | None) -> Evaluation:
+    """An evaluation as clients see it."""
+    described: Evaluation = {
+        "id": view.id,
+        "session_id": view.session_id,
+        "revision": view.slice.revision or 0,
+        "y": view.slice.names["y"],
+        "index": view.slice.index,
+        "state": view.state,
+        "rows": {"total": view.total, "done": view.done},
+        "eta_seconds": view.eta_seconds,
+        "problem": problem,
+        "created_at": _time(view.created_at),
+        "finished_at": None if view.finished_at is None else _time(view.finished_at),
+    }
+    return cast(Evaluation, {**described, **view.slice.names})
 
 
 def _graph_value(value: ValueInfo) -> GraphValue:

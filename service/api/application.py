@@ -1,6 +1,5 @@
 """The application: every operation as a route, one frame around them."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,19 +11,17 @@ from starlette.requests import Request
 from starlette.types import Lifespan
 
 from service import __version__
-from service.api import around, document, pages, products, slices
+from service.api import around, document, evaluations, pages, products, slices
 from service.api import graphs as graph_operations
 from service.api import sessions as session_operations
 from service.api.operations import Operation, Services
 from service.api.problems import answer_problem
-from service.api.reading import ApiLimits
 from service.api.telemetry import Frame
-from service.sessions.graphs import Graphs
-from service.sessions.registry import Sessions
 
 OPERATIONS: tuple[Operation, ...] = (
     *slices.OPERATIONS,
     *products.OPERATIONS,
+    *evaluations.OPERATIONS,
     *session_operations.OPERATIONS,
     *graph_operations.OPERATIONS,
     *around.OPERATIONS,
@@ -32,23 +29,13 @@ OPERATIONS: tuple[Operation, ...] = (
 """All that the API can do; routes are tried in this order, the most frequent first."""
 
 
-def create_api(
-    graphs: Graphs,
-    sessions: Sessions,
-    limits: ApiLimits,
-    ready: Callable[[], bool],
-    lifespan: Lifespan[FastAPI] | None = None,
-) -> FastAPI:
+def create_api(services: Services, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """The ASGI application.
 
     Args:
-        graphs: what tenants registered.
-        sessions: what tenants opened.
-        limits: what a request may be at most.
-        ready: whether a worker answers.
+        services: what operations call.
         lifespan: what runs around the serving.
     """
-    services = Services(graphs, sessions, limits, ready)
     app = FastAPI(
         title=document.TITLE,
         version=__version__,

@@ -18,7 +18,11 @@ Dtype = TypeAliasType(
     Annotated[str, Field(pattern=f"^({'|'.join(NAMES)})$"), WithJsonSchema({"type": "string", "enum": list(NAMES)})],
 )
 Cache = TypeAliasType("Cache", Literal["shared", "session"])
-Precision = TypeAliasType("Precision", Literal["native", "float64"])
+Precision = TypeAliasType(
+    "Precision",
+    # No enumeration in the document: Go would have its `float64` twice, here and in Dtype.
+    Annotated[Literal["native", "float64"], WithJsonSchema({"type": "string", "examples": ["native", "float64"]})],
+)
 Names = TypeAliasType(
     "Names",
     Annotated[
@@ -125,12 +129,14 @@ Graph = TypeAliasType(
 )
 
 
-@_strict
-class SessionCreate(TypedDict):
-    """A graph, values for its inputs, and the choice of what to differentiate by what."""
+InputValues = Annotated[Values, Field(description="Values by name, for all inputs that have no default.")]
+File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
 
-    graph: Graph
-    inputs: Annotated[Values, Field(description="Values by name, for all inputs that have no default.")]
+
+@_strict
+class SessionOptions(TypedDict):
+    """What a session is besides a graph and values for its inputs."""
+
     ys: NotRequired[Annotated[Names, Field(description="What to differentiate; all outputs if left out.")]]
     xs: NotRequired[
         Annotated[Names, Field(description="By what; all floating-point inputs without a default if left out.")]
@@ -160,28 +166,116 @@ class SessionCreate(TypedDict):
 
 
 @_strict
+class SessionCreate(SessionOptions):
+    """A graph, values for its inputs, and the choice of what to differentiate by what."""
+
+    graph: Graph
+    inputs: InputValues
+
+
+@_strict
+class SessionPart(SessionOptions):
+    """As SessionCreate, without what the other parts of a form give."""
+
+    graph: NotRequired[Graph]
+    inputs: NotRequired[InputValues]
+
+
+@_strict
+class SessionFiles(TypedDict):
+    """A session as a form; the graph and the inputs are each a file or in the part `session`."""
+
+    session: NotRequired[SessionPart]
+    graph: NotRequired[Annotated[File, Field(description="A serialized ONNX ModelProto.")]]
+    inputs: NotRequired[Annotated[File, Field(description="A safetensors or .npz file of values by name.")]]
+
+
+@_strict
 class InputsUpdate(TypedDict):
     """New values for some of a session's inputs."""
 
     inputs: Annotated[Values, Field(description="Values by name; the same shapes and dtypes. The others stay.")]
 
 
+MOST_SLICES = 256
+
+_Moved = Annotated[Values, Field(description="New values of some inputs, to which the session moves.")]
+_At = Annotated[Values, Field(description="Values of some inputs for this request alone; not beside `inputs`.")]
+_Outputs = Annotated[list[str], Field(description="Outputs whose values are wanted too.")]
+_Cotangents = Annotated[
+    Values, Field(min_length=1, description="By output, of its shape, or all with one more leading axis.")
+]
+_Tangents = Annotated[
+    Values, Field(min_length=1, description="By input, of its shape, or all with one more leading axis.")
+]
+
+
+@_strict
+class SliceRequest(TypedDict):
+    """One slice of a Jacobian."""
+
+    y: NotRequired[Annotated[str, Field(description="May be left out where the session has one.")]]
+    x: NotRequired[Annotated[str, Field(description="May be left out where the session has one.")]]
+    index: NotRequired[
+        Annotated[str, Field(description="What stands between the brackets in NumPy; everything if left out.")]
+    ]
+
+
+@_strict
+class SlicesRequest(TypedDict):
+    """Several slices, and where they are evaluated: at the session's values if nothing else is said."""
+
+    slices: Annotated[list[SliceRequest], Field(max_length=MOST_SLICES)]
+    inputs: NotRequired[_Moved]
+    at: NotRequired[_At]
+    outputs: NotRequired[_Outputs]
+
+
 @_strict
 class VjpRequest(TypedDict):
     """The vectors of a vector-Jacobian product."""
 
-    cotangents: Annotated[
-        Values, Field(min_length=1, description="By output, of its shape, or all with one more leading axis.")
-    ]
+    cotangents: _Cotangents
+    inputs: NotRequired[_Moved]
+    at: NotRequired[_At]
+    outputs: NotRequired[_Outputs]
 
 
 @_strict
 class JvpRequest(TypedDict):
     """The vectors of a Jacobian-vector product."""
 
-    tangents: Annotated[
-        Values, Field(min_length=1, description="By input, of its shape, or all with one more leading axis.")
+    tangents: _Tangents
+    inputs: NotRequired[_Moved]
+    at: NotRequired[_At]
+    outputs: NotRequired[_Outputs]
+
+
+@_strict
+class HvpRequest(TypedDict):
+    """The vectors of a Hessian-vector product."""
+
+    vectors: _Tangents
+    y: NotRequired[
+        Annotated[str, Field(description="An output of one element; may be left out where the session has one.")]
     ]
+    cotangents: NotRequired[
+        Annotated[Values, Field(description="By output, of its shape, or all with one more leading axis.")]
+    ]
+    inputs: NotRequired[_Moved]
+    at: NotRequired[_At]
+    outputs: NotRequired[_Outputs]
+
+
+@_strict
+class EvaluationRequest(TypedDict):
+    """A slice to be evaluated in the background: of a Jacobian, or with `x1` and `x2` of a Hessian."""
+
+    y: NotRequired[Annotated[str, Field(description="May be left out where the session has one.")]]
+    x: NotRequired[Annotated[str, Field(description="May be left out where the session has one.")]]
+    x1: NotRequired[Annotated[str, Field(description="The input of a Hessian's rows.")]]
+    x2: NotRequired[Annotated[str, Field(description="The input of a Hessian's columns.")]]
+    index: NotRequired[Annotated[str, Field(description="As between NumPy's brackets; everything if left out.")]]
 
 
 SCHEMAS: tuple[Any, ...] = (
@@ -189,8 +283,12 @@ SCHEMAS: tuple[Any, ...] = (
     GraphDefinition,
     *GRAPHS.values(),
     SessionCreate,
+    SessionFiles,
     InputsUpdate,
+    SlicesRequest,
     VjpRequest,
     JvpRequest,
+    HvpRequest,
+    EvaluationRequest,
 )
 """What the document names of what is sent; what these are made of is named too."""

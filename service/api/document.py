@@ -15,7 +15,7 @@ from pydantic_core import core_schema
 from service import __version__
 from service.api import answers, bodies
 from service.api.operations import Body, Operation, Parameter, Success
-from service.api.responses import JSON, OCTETS, PROBLEM
+from service.api.responses import FORM, JSON, OCTETS, PROBLEM
 from service.errors import Problem
 
 TITLE = "Jacobians over HTTP"
@@ -28,13 +28,17 @@ TAGS = {
     "sessions": "A graph at a point: values for its inputs, and the choice of what to differentiate by what.",
     "jacobians": "Slices of Jacobians and Hessians, evaluated by row and cached.",
     "products": "Products with vectors, without a Jacobian.",
+    "evaluations": "Slices evaluated in the background.",
     "health": "Whether the service is alive and ready.",
 }
 PATH_PARAMETERS = {
     "graph_id": "As `register_graph` answered it.",
     "session_id": "As `create_session` answered it.",
+    "evaluation_id": "As `start_evaluation` answered it.",
     "y": "The name of an output; it may hold slashes.",
 }
+WORDS = {"Encoding": ("base64",), "Cached": ("only",)}
+"""What parameters that have few values may be."""
 COUNT = {"type": "integer", "format": "int64", "minimum": 0}
 TEXT = {"type": "string"}
 HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,11 +46,12 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Location": ("The path of what was created.", TEXT),
     "ETag": ("For conditional requests.", TEXT),
     "Retry-After": ("Seconds to wait before trying again.", COUNT),
-    "Server-Timing": ("Milliseconds by phase: `queue`, `forward`, `rows`, `encode`.", TEXT),
+    "Server-Timing": ("Milliseconds by phase: `queue`, `forward`, `rows`, `encode`, or `total`.", TEXT),
     "Jacobian-Revision": ("The session's revision that the values belong to.", {**COUNT, "minimum": 1}),
     "Jacobian-Shape": ("The shape of the values, with commas between; empty for 0-D.", TEXT),
     "Jacobian-Dtype": ("The dtype of the values.", TEXT),
     "Jacobian-Rows-Computed": ("Rows that were evaluated for this request.", COUNT),
+    "Jacobian-Check": ("The relative residual of the adjoint identity, where `check=true` asks for it.", TEXT),
     "Jacobian-Rows-Cached": ("Rows that were there, or were being evaluated for another request.", COUNT),
 }
 
@@ -116,8 +121,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _request_body(body: Body) -> dict[str, Any]:
-    media_type = OCTETS if body.schema is None else JSON
+    media_type = FORM if body.parts else OCTETS if body.schema is None else JSON
     content = _content(media_type, body.schema)
+    if body.parts:
+        content[media_type]["encoding"] = {name: {"contentType": kind} for name, kind in body.parts.items()}
     if body.examples:
         content[media_type]["examples"] = {name: {"value": value} for name, value in body.examples.items()}
     return {"required": True, "description": body.description, "content": content}
@@ -126,7 +133,7 @@ def _request_body(body: Body) -> dict[str, Any]:
 def _success(success: Success) -> dict[str, Any]:
     described: dict[str, Any] = {"description": success.description, "headers": _headers(success.headers)}
     if not success.empty:
-        described["content"] = _content(OCTETS if success.schema is None else JSON, success.schema)
+        described["content"] = _content(success.type_of_body, success.schema)
     if success.links:
         described["links"] = {
             operation: {"operationId": operation, "parameters": dict(parameters)}
@@ -152,13 +159,14 @@ def _problems(problems: Iterable[type[Problem]]) -> dict[str, Any]:
 
 
 def _content(media_type: str, schema: str | None) -> dict[str, Any]:
-    """One media type: JSON of a named schema, or bytes."""
-    described = {"type": "string", "format": "binary"} if schema is None else _ref("schemas", schema)
+    """One media type: JSON of a named schema, text, or bytes."""
+    opaque = TEXT if media_type.startswith("text/") else {"type": "string", "format": "binary"}
+    described = opaque if schema is None else _ref("schemas", schema)
     return {media_type: {"schema": described}}
 
 
 def _headers(names: Iterable[str]) -> dict[str, Any]:
-    return {name: _ref("headers", name) for name in ("X-Request-Id", *names)}
+    return {name: _ref("headers", name) for name in ("X-Request-Id", "Server-Timing", *names)}
 
 
 def _header(name: str) -> dict[str, Any]:
@@ -189,5 +197,6 @@ def _schemas() -> Mapping[str, Any]:
         schema_generator=_Schemas,
         ref_template="#/components/schemas/{model}",
     )
-    schemas: dict[str, Any] = {**found["$defs"], "Encoding": {"type": "string", "enum": ["base64"]}}
+    words = {name: {"type": "string", "enum": list(choices)} for name, choices in WORDS.items()}
+    schemas: dict[str, Any] = {**found["$defs"], **words}
     return dict(sorted(schemas.items()))

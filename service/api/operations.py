@@ -11,8 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.access import tenant_of
 from service.api.reading import ApiLimits, apart, check, parse_json, read_body, read_query
-from service.api.responses import JSON, Answer
+from service.api.responses import JSON, OCTETS, Answer, Streamed
 from service.errors import Internal, InvalidRequest, Problem
+from service.sessions.derivatives import Derivatives
+from service.sessions.evaluations import Evaluations
 from service.sessions.graphs import Graphs
 from service.sessions.registry import Sessions
 
@@ -25,6 +27,8 @@ class Services:
 
     graphs: Graphs
     sessions: Sessions
+    derivatives: Derivatives
+    evaluations: Evaluations
     limits: ApiLimits
     ready: Callable[[], bool]
 
@@ -78,11 +82,19 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What an operation takes: JSON of a schema, or bytes where there is none."""
+    """What an operation takes: JSON of a schema, or bytes where there is none.
+
+    Attributes:
+        schema: its name in the document; None for bytes.
+        description: what it is.
+        examples: some that work, by name.
+        parts: the media types of the parts that are not files, by name, of a form.
+    """
 
     schema: str | None
     description: str
     examples: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,7 @@ class Success:
         headers: names in the document's table of headers, besides `X-Request-Id`.
         links: operation -> its parameters as runtime expressions.
         empty: no body at all.
+        media_type: of the body, see `type_of_body`.
     """
 
     status: int
@@ -104,6 +117,12 @@ class Success:
     headers: tuple[str, ...] = ()
     links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     empty: bool = False
+    media_type: str | None = None
+
+    @property
+    def type_of_body(self) -> str:
+        """The media type: if not said, JSON where there is a schema, else bytes."""
+        return self.media_type or (OCTETS if self.schema is None else JSON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +149,7 @@ class Operation:
     tag: str
     summary: str
     description: str
-    handler: Callable[[Call], Awaitable[Answer]]
+    handler: Callable[[Call], Awaitable[Answer | Streamed]]
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     successes: tuple[Success, ...]

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match, Route
 
+from service.api import answers
 from service.api.responses import PROBLEM, Answer
 from service.errors import Internal, InvalidRequest, MethodNotAllowed, NotFound, Problem
 
@@ -20,7 +21,13 @@ RETRY_AFTER = "1"
 def answer_problem(request: Request, error: Exception) -> Answer:
     """The answer to a request that failed."""
     problem = _problem_of(request, error)
-    content = {
+    headers = {"Retry-After": RETRY_AFTER, **problem.headers} if problem.status == 503 else problem.headers
+    return Answer([orjson.dumps(content_of(request, problem))], PROBLEM, problem.status, headers)
+
+
+def content_of(request: Request, problem: Problem) -> answers.Problem:
+    """A problem as clients see it."""
+    content: answers.Problem = {
         "type": TYPE + problem.name,
         "title": problem.title,
         "status": problem.status,
@@ -30,8 +37,7 @@ def answer_problem(request: Request, error: Exception) -> Answer:
     }
     if problem.faults:
         content["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in problem.faults]
-    headers = {"Retry-After": RETRY_AFTER, **problem.headers} if problem.status == 503 else problem.headers
-    return Answer([orjson.dumps(content)], PROBLEM, problem.status, headers)
+    return content
 
 
 def _problem_of(request: Request, error: Exception) -> Problem:

@@ -1,7 +1,7 @@
 """How a request is read: its query, its body under a limit, and its JSON."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
+from service.api.parsing import loads
 from service.errors import Fault, InvalidRequest, TooLarge, UnsupportedMediaType
 from service.tensors import wire
 
@@ -97,6 +98,20 @@ async def read_body(request: Request, media_types: Sequence[str], limit: int) ->
         UnsupportedMediaType: it is none of `media_types`, or is encoded (compressed).
         TooLarge: it is declared larger, or becomes larger.
     """
+    check_headers(request, media_types, limit)
+    body = bytearray()
+    async for piece in read_pieces(request, limit):
+        body += piece
+    return bytes(body)
+
+
+def check_headers(request: Request, media_types: Sequence[str], limit: int) -> None:
+    """What the headers say of a body that is to be read.
+
+    Raises:
+        UnsupportedMediaType: it is none of `media_types`, or is encoded (compressed).
+        TooLarge: it is declared larger than `limit` bytes.
+    """
     if media_type_of(request) not in media_types:
         given = request.headers.get("content-type")
         said = f"the Content-Type is {given}" if given else "there is no Content-Type"
@@ -105,12 +120,20 @@ async def read_body(request: Request, media_types: Sequence[str], limit: int) ->
         raise UnsupportedMediaType("the body is encoded (Content-Encoding); send it as it is")
     if int(request.headers.get("content-length", "0")) > limit:
         raise TooLarge(f"the body has {request.headers['content-length']} bytes; the limit is {limit}")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+
+
+async def read_pieces(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes in.
+
+    Raises:
+        TooLarge: it becomes larger than `limit` bytes.
+    """
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
             raise TooLarge(f"the body has more than {limit} bytes; that is the limit")
-    return bytes(body)
+        yield piece
 
 
 def media_type_of(request: Request) -> str:
@@ -135,7 +158,7 @@ def parse_json(body: bytes) -> Any:
         InvalidRequest: it is no JSON, or no UTF-8, or nested too deep.
     """
     try:
-        return orjson.loads(body)
+        return loads(body)
     except orjson.JSONDecodeError as fault:
         raise InvalidRequest(f"the body is not JSON: {fault}", "") from fault
 

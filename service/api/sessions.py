@@ -1,14 +1,18 @@
 """Sessions: a graph at a point."""
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from service.api import answers, conditions
-from service.api.bodies import GRAPHS, InputsUpdate, SessionCreate
+from service.api.bodies import GRAPHS, InputsUpdate, SessionCreate, SessionOptions
 from service.api.connection import while_connected
 from service.api.graphs import EXPRESSION, check_graph
 from service.api.operations import Body, Call, Operation, Parameter, Success
-from service.api.reading import ApiLimits, apart, choice, integer, tensors
-from service.api.responses import JSON, Answer, json_answer
+from service.api.places import matching
+from service.api.reading import apart, choice, integer, media_type_of, tensors
+from service.api.responses import FORM, JSON, Answer, json_answer
+from service.api.uploads import read_session_form
 from service.errors import (
     Busy,
     DeadlineExceeded,
@@ -24,7 +28,7 @@ from service.errors import (
     UnsupportedOperator,
     WorkerLost,
 )
-from service.sessions.session import NewSession, SessionView
+from service.sessions.session import OWN, NewSession, Place, SessionView
 from service.tensors import wire
 
 ENCODING = Parameter(
@@ -34,6 +38,12 @@ ENCODING = Parameter(
     {"$ref": "#/components/schemas/Encoding"},
 )
 ENCODINGS = ("base64",)
+IF_MATCH = Parameter(
+    "If-Match",
+    "header",
+    'Only if the session is at this revision, e.g. `"3"`; else 412.',
+    {"type": "string"},
+)
 
 WORKER = (Busy, WorkerLost, DeadlineExceeded, OutOfMemory)
 """What can befall a request that needs a worker."""
@@ -43,8 +53,26 @@ SESSION = (NotFound, Expired)
 
 
 async def create_session(call: Call) -> Answer:
-    """Open a session."""
-    new = await call.json(SessionCreate, lambda body: _new_session(body, call.services.limits))
+    """Open a session, by JSON or by a form."""
+    if media_type_of(call.request) == FORM:
+        return await create_session_from_files(call)
+    limits = call.services.limits
+    new = await call.json(
+        SessionCreate,
+        lambda body: _new_session(
+            body, check_graph(body["graph"], GRAPHS, "/graph"), tensors(body["inputs"], "/inputs", limits)
+        ),
+    )
+    return await _created(call, new)
+
+
+async def create_session_from_files(call: Call) -> Answer:
+    """Open a session by a form."""
+    form = await read_session_form(call.request, call.services.limits)
+    return await _created(call, _new_session(form.options, form.graph, form.inputs))
+
+
+async def _created(call: Call, new: NewSession) -> Answer:
     view = await call.services.sessions.create(call.tenant, new)
     return _session(view, 201, {"Location": f"/v1/sessions/{quote(view.id, safe='')}"})
 
@@ -64,27 +92,27 @@ async def get_session(call: Call) -> Answer:
 
 async def delete_session(call: Call) -> Answer:
     """Forget a session."""
-    await call.services.sessions.delete(call.tenant, call.path["session_id"])
+    session_id = call.path["session_id"]
+    call.services.evaluations.forget(call.tenant, session_id)
+    await call.services.sessions.delete(call.tenant, session_id)
     return Answer(status=204)
 
 
 async def set_inputs(call: Call) -> Answer:
     """Move a session to another point."""
-    given = await call.json(InputsUpdate, lambda body: tensors(body["inputs"], "/inputs", call.services.limits))
-    sessions, session_id = call.services.sessions, call.path["session_id"]
-    if_revision = None
-    if_match = call.header("If-Match")
-    if if_match is not None:
-        if_revision = (await sessions.view(call.tenant, session_id)).revision
-        conditions.require_match(if_match, if_revision)
-    return _session(await sessions.set_inputs(call.tenant, session_id, given, if_revision))
+    limits, require = call.services.limits, matching(call)
+    place = await call.json(InputsUpdate, lambda body: Place(tensors(body["inputs"], "/inputs", limits), None, require))
+    return _session(await call.services.sessions.view(call.tenant, call.path["session_id"], place))
 
 
 async def get_output(call: Call) -> Answer:
     """The value of an output."""
     base64 = choice(call.query, "encoding", ENCODINGS) is not None
-    value = call.services.sessions.output(call.tenant, call.path["session_id"], call.path["y"])
-    revision, array = await while_connected(call.request.receive, value)
+    derivatives, y = call.services.derivatives, call.path["y"]
+    work = call.services.sessions.at(
+        call.tenant, call.path["session_id"], OWN, lambda session: derivatives.output(session, y)
+    )
+    revision, array = await while_connected(call.request.receive, work)
     text = await apart(array.nbytes, lambda: wire.encode(array, base64))
     return Answer([text], JSON, headers={"Jacobian-Revision": str(revision)})
 
@@ -94,10 +122,10 @@ def _session(view: SessionView, status: int = 200, headers: dict[str, str] | Non
     return json_answer(answers.session(view), status, {**etag, **(headers or {})})
 
 
-def _new_session(body: SessionCreate, limits: ApiLimits) -> NewSession:
+def _new_session(body: SessionOptions, graph: Mapping[str, Any], inputs: Mapping[str, wire.Given]) -> NewSession:
     return NewSession(
-        graph=check_graph(body["graph"], GRAPHS, "/graph"),
-        inputs=tensors(body["inputs"], "/inputs", limits),
+        graph=graph,
+        inputs=inputs,
         ys=_names(body.get("ys")),
         xs=_names(body.get("xs")),
         batch_axis=body.get("batch_axis"),
@@ -129,13 +157,31 @@ _LINKS = {
     "get_jacobian": _BLOCK,
     "get_jacobian_npy": _BLOCK,
     "get_jacobian_bytes": _BLOCK,
+    "get_jacobian_csv": _BLOCK,
+    "evaluate_slices": _ID,
+    "evaluate_slices_safetensors": _ID,
     "get_hessian": _ID,
     "get_hessian_npy": _ID,
     "get_hessian_bytes": _ID,
+    "get_hessian_csv": _ID,
     "vjp": _ID,
     "jvp": _ID,
+    "hvp": _ID,
+    "start_evaluation": _ID,
 }
 _INPUTS = {"W": [[0.1, 0.2], [0.3, 0.4]], "x": [1.0, 2.0], "b": [0.0, 0.5]}
+_OPENING = "Checks the graph, the inputs and every shape, and evaluates no row of a Jacobian."
+_OPENED = (Success(201, "The session is open.", "Session", ("Location", "ETag"), _LINKS),)
+_REFUSALS = (
+    InvalidGraph,
+    UnsupportedOperator,
+    ShapeMismatch,
+    NotDifferentiable,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+    *WORKER,
+)
 
 OPERATIONS = (
     Operation(
@@ -144,7 +190,7 @@ OPERATIONS = (
         path="/v1/sessions",
         tag="sessions",
         summary="Open a session",
-        description="Checks the graph, the inputs and every shape, and evaluates no row of a Jacobian.",
+        description=f"{_OPENING} Also takes the form of `create_session_from_files`.",
         handler=create_session,
         body=Body(
             "SessionCreate",
@@ -170,17 +216,25 @@ OPERATIONS = (
                 },
             },
         ),
-        successes=(Success(201, "The session is open.", "Session", ("Location", "ETag"), _LINKS),),
-        problems=(
-            InvalidGraph,
-            UnsupportedOperator,
-            ShapeMismatch,
-            NotDifferentiable,
-            NotFound,
-            TooLarge,
-            UnsupportedMediaType,
-            *WORKER,
+        successes=_OPENED,
+        problems=_REFUSALS,
+    ),
+    Operation(
+        id="create_session_from_files",
+        method="POST",
+        path="/v1/sessions/files",
+        tag="sessions",
+        summary="Open a session from files",
+        description=f"For large graphs and inputs. {_OPENING}",
+        handler=create_session_from_files,
+        body=Body(
+            "SessionFiles",
+            "A session, with the graph and the inputs as files or within the part `session`.",
+            {"expression": {"session": {"graph": EXPRESSION, "inputs": _INPUTS}}},
+            {"session": JSON},
         ),
+        successes=_OPENED,
+        problems=_REFUSALS,
     ),
     Operation(
         id="list_sessions",
@@ -232,14 +286,7 @@ OPERATIONS = (
         summary="Move a session to another point",
         description="Inputs that are not named stay. What is being evaluated completes at the revision it began with.",
         handler=set_inputs,
-        parameters=(
-            Parameter(
-                "If-Match",
-                "header",
-                'Only if the session is at this revision, e.g. `"3"`; else 412.',
-                {"type": "string"},
-            ),
-        ),
+        parameters=(IF_MATCH,),
         body=Body("InputsUpdate", "The new values.", {"x": {"inputs": {"x": [1.5, 2.5]}}}),
         successes=(Success(200, "The session at its next revision.", "Session", ("ETag",)),),
         problems=(*SESSION, PreconditionFailed, ShapeMismatch, TooLarge, UnsupportedMediaType, *WORKER),

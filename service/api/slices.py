@@ -1,100 +1,329 @@
 """Slices of Jacobians and Hessians."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
 from time import perf_counter
 
+import numpy as np
+import orjson
+
 from service.api.accept import choose
+from service.api.bodies import SlicesRequest
 from service.api.conditions import not_modified
 from service.api.connection import while_connected
-from service.api.encoders import BYTES, JSON_BASE64, JSON_NUMBERS, NEGOTIATED, NPY, Representation
-from service.api.operations import Call, Operation, Parameter, Success
-from service.api.reading import apart, choice, integer
-from service.api.responses import JSON, OCTETS, Answer
-from service.api.sessions import ENCODING, ENCODINGS, SESSION, WORKER
-from service.errors import InvalidIndex, NotAcceptable, NotDifferentiable, RevisionPassed, ShapeMismatch
-from service.sessions.registry import Sessions
-from service.sessions.session import SliceResult, Unchanged
+from service.api.encoders import (
+    BYTES,
+    CSV_TEXT,
+    JSON_BASE64,
+    JSON_NUMBERS,
+    NEGOTIATED,
+    NPY,
+    PNG,
+    SAFETENSORS,
+    Representation,
+    json_text,
+    png,
+    safetensors_file,
+)
+from service.api.operations import Body, Call, Operation, Parameter, Success
+from service.api.places import matching, place_of
+from service.api.reading import LARGE, apart, choice, integer
+from service.api.responses import CSV, JSON, OCTETS, Answer, Buffer, Streamed, server_timing
+from service.api.sessions import ENCODING, ENCODINGS, IF_MATCH, SESSION, WORKER
+from service.errors import (
+    InvalidIndex,
+    InvalidRequest,
+    NotAcceptable,
+    NotDifferentiable,
+    PreconditionFailed,
+    RevisionPassed,
+    ShapeMismatch,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from service.sessions.derivatives import LazySlice
+from service.sessions.session import OWN, Place, SliceResult, Wanted
+from service.sessions.spec import Session
 from service.tensors.dtypes import dtype_of
 
 LARGEST_REVISION = 2**63 - 1
 OFFERED = tuple(NEGOTIATED)
+OFFERED_TO_ONE = (*OFFERED, SAFETENSORS)
+OFFERED_TO_SEVERAL = (JSON, SAFETENSORS)
+SLOW = LARGE + 1
+"""What is written slowly is written apart, however small it is."""
 PHASES = ("queue", "forward", "rows")
 """What happens to a slice before it is encoded; 0 s where it was not needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """Jacobians or Hessians.
+class Form:
+    """How a slice is to be answered.
 
     Attributes:
-        names: the parameters that name a block.
-        evaluate: `(sessions, tenant, session_id, *names, index, revision, unless=)` -> the slice.
+        representation: what is written.
+        media_type: what it is called.
+        cached_only: whether only what is cached is wanted.
+        check: whether the adjoint identity is to be checked.
     """
 
-    names: tuple[str, ...]
-    evaluate: Callable[..., Awaitable[SliceResult | Unchanged]]
+    representation: Representation
+    media_type: str
+    cached_only: bool = False
+    check: bool = False
 
 
-JACOBIAN = Family(("y", "x"), Sessions.jacobian)
-HESSIAN = Family(("y", "x1", "x2"), Sessions.hessian)
+# --- one slice -------------------------------------------------------------------------------------------------------
 
 
-def _handler(family: Family, fixed: Representation | None) -> Callable[[Call], Awaitable[Answer]]:
-    """A handler that answers in a fixed representation, as bytes, or in what `Accept` and `encoding` choose."""
+def _get(hessian: bool, fixed: Representation | None) -> Callable[[Call], Awaitable[Answer | Streamed]]:
+    """A handler of one slice: in a fixed representation, or in what `Accept` and `encoding` choose."""
 
-    async def handler(call: Call) -> Answer:
-        base64 = choice(call.query, "encoding", ENCODINGS) is not None
-        if fixed is not None:
-            return await _slice(call, family, fixed, OCTETS)
-        chosen = NEGOTIATED[choose(call.header("Accept") or "", OFFERED)]
-        representation = JSON_BASE64 if base64 and chosen is JSON_NUMBERS else chosen
-        return await _slice(call, family, representation, representation.media_type)
+    async def handler(call: Call) -> Answer | Streamed:
+        query = call.query
+        wanted = Wanted(
+            query.get("y"), query.get("x2" if hessian else "x"), query.get("index"), hessian, query.get("x1")
+        )
+        revision = integer(query, "revision", 1, LARGEST_REVISION)
+        place = OWN if revision is None else Place(require=partial(_require, revision))
+        return await _one(call, place, wanted, _form(call, fixed), call.header("If-None-Match"))
 
     return handler
 
 
-async def _slice(call: Call, family: Family, representation: Representation, media_type: str) -> Answer:
-    if_none_match = call.header("If-None-Match")
-    work = family.evaluate(
-        call.services.sessions,
-        call.tenant,
-        call.path["session_id"],
-        *(call.query.get(name) for name in family.names),
-        call.query.get("index"),
-        integer(call.query, "revision", 1, LARGEST_REVISION),
-        unless=lambda identity: not_modified(if_none_match, _etag(identity, representation)),
+def _form(call: Call, fixed: Representation | None) -> Form:
+    base64 = choice(call.query, "encoding", ENCODINGS) is not None
+    check = _checked(call)
+    cached_only = choice(call.query, "cached", ("only",)) is not None
+    width = integer(call.query, "width", *WIDTHS)
+    if fixed is not None:
+        return Form(fixed, CSV if fixed is CSV_TEXT else OCTETS, check=check)
+    representation = NEGOTIATED[choose(call.header("Accept") or "", OFFERED)]
+    if representation is PNG:
+        return Form(_picture(width), PNG.media_type, cached_only, check)
+    if cached_only or width is not None:
+        name = "cached" if cached_only else "width"
+        raise InvalidRequest(f"{name} is for pictures (Accept: {PNG.media_type})", f"#/query/{name}")
+    if base64 and representation is JSON_NUMBERS:
+        representation = JSON_BASE64
+    return Form(representation, representation.media_type, check=check)
+
+
+WIDTHS = (200, 4000)
+
+
+def _picture(width: int | None) -> Representation:
+    if width is None:
+        return PNG
+    return replace(PNG, name=f"png{width}", encode=partial(png.encode, width=width))
+
+
+def _checked(call: Call) -> bool:
+    return choice(call.query, "check", ("true", "false")) == "true"
+
+
+def _require(wanted: int, current: int) -> None:
+    """Hold the session against the revision that is asked for."""
+    if wanted < current:
+        raise RevisionPassed(f"revision {wanted} has passed; the session is at {current}")
+    if wanted > current:
+        raise InvalidRequest(f"revision {wanted} has not come; the session is at {current}", "#/query/revision")
+
+
+async def _one(call: Call, place: Place, wanted: Wanted, form: Form, if_none_match: str | None) -> Answer | Streamed:
+    """One slice in one representation."""
+    derivatives, representation = call.services.derivatives, form.representation
+
+    async def work(session: Session) -> tuple[LazySlice, SliceResult | None, float | None]:
+        lazy = derivatives.slice(session, wanted)
+        if form.cached_only:
+            return lazy, await apart(_size(lazy), lazy.known), None
+        if not_modified(if_none_match, _etag(lazy, representation)):
+            return lazy, None, None
+        residual = await derivatives.check(session, wanted) if form.check else None
+        streams = representation.head is not None and lazy.streams
+        return lazy, None if streams else await lazy.evaluate(), residual
+
+    lazy, result, residual = await while_connected(
+        call.request.receive, call.services.sessions.at(call.tenant, call.path["session_id"], place, work)
     )
-    result = await while_connected(call.request.receive, work)
-    if isinstance(result, Unchanged):
-        return Answer(status=304, headers={"ETag": _etag(result.etag, representation), "Vary": "Accept"})
-    began = perf_counter()
-    body = await apart(result.array.nbytes, lambda: representation.encode(result))
-    timings = {**{phase: result.timings.get(phase, 0.0) for phase in PHASES}, "encode": perf_counter() - began}
-    return Answer(body, media_type, headers=_headers(result, _etag(result.etag, representation), timings))
+    etag = _etag(lazy, representation)
+    checked = {} if residual is None else {"Jacobian-Check": f"{residual:.3e}"}
+    if result is not None:
+        began = perf_counter()
+        size = SLOW if representation.slow else result.array.nbytes
+        body = await apart(size, lambda: representation.encode(result))
+        headers = {**_tags(form, etag), **checked, **_headers(result, perf_counter() - began)}
+        return Answer(body, form.media_type, headers=headers)
+    if not_modified(if_none_match, etag):
+        return Answer(status=304, headers=_tags(form, etag))
+    return await _streamed(call, lazy, form, {**_tags(form, etag), **checked})
 
 
-def _etag(identity: str, representation: Representation) -> str:
-    return f'W/"{identity}.{representation.name}"'
+async def _streamed(call: Call, lazy: LazySlice, form: Form, headers: Mapping[str, str]) -> Answer | Streamed:
+    """A large slice, sent while later rows are evaluated. What fails before its first rows are there is a problem."""
+    if form.representation.head is None:
+        raise NotAcceptable(f"{form.media_type} cannot be streamed")
+    head = form.representation.head(lazy.dtype, lazy.shape)
+    tally = lazy.expected
+    headers = {
+        **headers,
+        "Content-Length": str(len(head) + _size(lazy)),
+        **_described(lazy.revision, lazy.shape, lazy.dtype),
+        "Jacobian-Rows-Computed": str(tally.computed),
+        "Jacobian-Rows-Cached": str(tally.cached),
+        "Server-Timing": server_timing({"queue": 0.0, "forward": 0.0}),
+    }
+    if call.request.method == "HEAD":
+        return Answer(headers={**headers, "Content-Type": form.media_type})
+    parts = _bytes(lazy)
+    first = await while_connected(call.request.receive, anext(parts))
+    return Streamed([head, first], parts, form.media_type, headers)
 
 
-def _headers(result: SliceResult, etag: str, timings: dict[str, float]) -> dict[str, str]:
+async def _bytes(lazy: LazySlice) -> AsyncGenerator[Buffer, None]:
+    async for part in lazy.parts():
+        yield np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+
+
+def _size(lazy: LazySlice) -> int:
+    return prod(lazy.shape) * lazy.dtype.itemsize
+
+
+def _etag(lazy: LazySlice, representation: Representation) -> str:
+    return f'W/"{lazy.etag}.{representation.name}"'
+
+
+def _tags(form: Form, etag: str) -> dict[str, str]:
+    """What is cached now has no lasting tag."""
+    return {"Cache-Control": "no-store"} if form.cached_only else {"ETag": etag, "Vary": "Accept"}
+
+
+def _described(revision: int | None, shape: Sequence[int], dtype: np.dtype) -> dict[str, str]:
+    own = {} if revision is None else {"Jacobian-Revision": str(revision)}
     return {
-        "ETag": etag,
-        "Vary": "Accept",
-        "Jacobian-Revision": str(result.revision),
-        "Jacobian-Shape": ",".join(map(str, result.array.shape)),
-        "Jacobian-Dtype": dtype_of(result.array).name,
+        **own,
+        "Jacobian-Shape": ",".join(map(str, shape)),
+        "Jacobian-Dtype": dtype_of(np.empty(0, dtype)).name,
+    }
+
+
+def _headers(result: SliceResult, encode: float) -> dict[str, str]:
+    timings = {phase: result.timings.get(phase, 0.0) for phase in PHASES}
+    return {
+        **_described(result.revision, result.array.shape, result.array.dtype),
         "Jacobian-Rows-Computed": str(result.computed),
         "Jacobian-Rows-Cached": str(result.cached),
-        "Server-Timing": ", ".join(f"{phase};dur={1000 * seconds:.3f}" for phase, seconds in timings.items()),
+        "Server-Timing": server_timing({**timings, "encode": encode}),
     }
+
+
+# --- several slices --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a solver asks for at once."""
+
+    place: Place
+    slices: tuple[Wanted, ...]
+    outputs: tuple[str, ...]
+
+
+async def evaluate_slices(call: Call) -> Answer | Streamed:
+    """Several slices and values, perhaps at new inputs."""
+    base64 = choice(call.query, "encoding", ENCODINGS) is not None
+    step = await _step(call)
+    one = len(step.slices) == 1 and not step.outputs
+    media_type = choose(call.header("Accept") or "", OFFERED_TO_ONE if one else OFFERED_TO_SEVERAL)
+    if media_type == SAFETENSORS:
+        return await _several(call, step, SAFETENSORS, base64)
+    if media_type == JSON:
+        return await _several(call, step, JSON, base64)
+    form = Form(NEGOTIATED[media_type], media_type, check=_checked(call))
+    return await _one(call, step.place, step.slices[0], form, None)
+
+
+async def evaluate_slices_safetensors(call: Call) -> Answer:
+    """The same as a safetensors file."""
+    return await _several(call, await _step(call), SAFETENSORS, base64=False, sent_as=OCTETS)
+
+
+async def _step(call: Call) -> Step:
+    limits, require = call.services.limits, matching(call)
+
+    def read(body: SlicesRequest) -> Step:
+        wanted = tuple(
+            Wanted(s.get("y"), s.get("x"), s.get("index"), place=f"/slices/{at}") for at, s in enumerate(body["slices"])
+        )
+        return Step(place_of(body, limits, require), wanted, tuple(body.get("outputs", ())))
+
+    return await call.json(SlicesRequest, read)
+
+
+async def _several(call: Call, step: Step, media_type: str, base64: bool, sent_as: str | None = None) -> Answer:
+    derivatives, check = call.services.derivatives, _checked(call)
+
+    async def work(session: Session) -> tuple[int | None, list[SliceResult], dict[str, np.ndarray], float | None]:
+        lazy = [derivatives.slice(session, wanted) for wanted in step.slices]
+        results, outputs = await derivatives.step(session, lazy, step.outputs)
+        residuals = [await derivatives.check(session, wanted) for wanted in step.slices] if check else []
+        return session.revision, results, outputs, max(residuals, default=None)
+
+    revision, results, outputs, residual = await while_connected(
+        call.request.receive, call.services.sessions.at(call.tenant, call.path["session_id"], step.place, work)
+    )
+
+    def write() -> Sequence[Buffer]:
+        if media_type == SAFETENSORS:
+            return safetensors_file.encode(results, outputs, revision)
+        return [_envelope(revision, results, outputs, base64)]
+
+    began = perf_counter()
+    body = await apart(sum(a.nbytes for a in (*outputs.values(), *(r.array for r in results))), write)
+    timings = {phase: max((r.timings.get(phase, 0.0) for r in results), default=0.0) for phase in PHASES}
+    headers = {
+        "Jacobian-Rows-Computed": str(sum(r.computed for r in results)),
+        "Jacobian-Rows-Cached": str(sum(r.cached for r in results)),
+        "Server-Timing": server_timing({**timings, "encode": perf_counter() - began}),
+    }
+    if len(results) == 1:
+        headers |= _described(None, results[0].array.shape, results[0].array.dtype)
+        headers["ETag"] = f'W/"{results[0].etag}.envelope{"64" if base64 else ""}"'
+    if revision is not None:
+        headers["Jacobian-Revision"] = str(revision)
+    if residual is not None:
+        headers["Jacobian-Check"] = f"{residual:.3e}"
+    return Answer(body, sent_as or media_type, headers=headers)
+
+
+def _envelope(
+    revision: int | None, results: Sequence[SliceResult], outputs: Mapping[str, np.ndarray], base64: bool
+) -> bytes:
+    slices = b",".join(json_text.text(result, base64) for result in results)
+    return b'{"revision":%b,"outputs":%b,"slices":[%b]}' % (
+        orjson.dumps(revision),
+        json_text.tensors(outputs, base64),
+        slices,
+    )
+
+
+# --- what the document says of them ----------------------------------------------------------------------------------
 
 
 def _name(name: str, description: str) -> Parameter:
     return Parameter(name, "query", description, {"type": "string"})
 
 
+CHECK = Parameter(
+    "check",
+    "query",
+    "`true` adds `Jacobian-Check`: the relative residual of the adjoint identity at random vectors, one pushforward "
+    "against one pullback.",
+    {"type": "boolean"},
+)
 _HEADERS = (
     "ETag",
     "Jacobian-Revision",
@@ -102,25 +331,38 @@ _HEADERS = (
     "Jacobian-Dtype",
     "Jacobian-Rows-Computed",
     "Jacobian-Rows-Cached",
-    "Server-Timing",
+    "Jacobian-Check",
 )
-_COMMON = (
+_INDEX = Parameter(
+    "index",
+    "query",
+    "What stands between the brackets in NumPy: integers, slices, `...` and one list of integers. "
+    "If left out, everything.",
+    {"type": "string"},
+    "0,:",
+)
+_REVISION = Parameter(
+    "revision",
+    "query",
+    "Only at this revision of the session; 409 where it has passed, 422 where it has not come.",
+    {"type": "integer", "format": "int64", "minimum": 1},
+)
+_IF_NONE_MATCH = Parameter(
+    "If-None-Match", "header", "304 if the slice is still the one of this `ETag`.", {"type": "string"}
+)
+_PICTURE = (
     Parameter(
-        "index",
+        "width",
         "query",
-        "What stands between the brackets in NumPy: integers, slices, `...` and one list of integers. "
-        "If left out, everything.",
-        {"type": "string"},
-        "0,:",
+        "Of a picture, in pixels; 800 if left out.",
+        {"type": "integer", "format": "int64", "minimum": WIDTHS[0], "maximum": WIDTHS[1]},
     ),
     Parameter(
-        "revision",
+        "cached",
         "query",
-        "Only at this revision of the session; 409 where it has passed, 422 where it has not come.",
-        {"type": "integer", "format": "int64", "minimum": 1},
+        "`only` draws what is cached and evaluates nothing; rows that are not are hatched. For pictures.",
+        {"$ref": "#/components/schemas/Cached"},
     ),
-    ENCODING,
-    Parameter("If-None-Match", "header", "304 if the slice is still the one of this `ETag`.", {"type": "string"}),
 )
 _JACOBIAN_NAMES = (
     _name("y", "The output; may be left out where the session has one."),
@@ -133,6 +375,7 @@ _HESSIAN_NAMES = (
 )
 _NEGOTIATED = f"Answers JSON, or by `Accept` one of {', '.join(t for t in OFFERED if t != JSON)}."
 _FIXED = "The parameters, headers and errors are those of the path without the suffix; `Accept` has no say."
+_LARGE = "A large slice of a session without a batch axis is streamed while later rows are evaluated."
 _JACOBIAN_MEANING = (
     "The derivative of `y` with respect to `x`, each flattened to one axis (0-D stays 0-D), with an axis of samples "
     "before them where the session has a batch axis. Only rows that the slice touches and that are not cached are "
@@ -145,12 +388,14 @@ _HESSIAN_MEANING = (
 
 
 def _operations(
-    family: Family, word: str, schema: str, meaning: str, names: tuple[Parameter, ...]
+    hessian: bool, word: str, schema: str, meaning: str, names: tuple[Parameter, ...]
 ) -> tuple[Operation, ...]:
-    ways = (
-        ("", "", "", None, _NEGOTIATED),
-        ("_npy", ".npy", " as a NumPy file", NPY, f"A .npy file, version 1.0. {_FIXED}"),
-        ("_bytes", ".bin", " as bytes", BYTES, f"Little-endian, row-major; `Jacobian-Shape` tells the shape. {_FIXED}"),
+    bytes_note = "Little-endian, row-major; `Jacobian-Shape` tells the shape."
+    ways: tuple[tuple[str, str, str, Representation | None, str | None, str], ...] = (
+        ("", "", "", None, JSON, _NEGOTIATED),
+        ("_npy", ".npy", " as a NumPy file", NPY, OCTETS, f"A .npy file, version 1.0. {_LARGE} {_FIXED}"),
+        ("_bytes", ".bin", " as bytes", BYTES, OCTETS, f"{bytes_note} {_LARGE} {_FIXED}"),
+        ("_csv", ".csv", " as CSV", CSV_TEXT, CSV, f"Of one or two axes; one is a column. {_FIXED}"),
     )
     return tuple(
         Operation(
@@ -160,19 +405,84 @@ def _operations(
             tag="jacobians",
             summary=f"A slice of a {word.capitalize()}{form}",
             description=f"{meaning} {note}",
-            handler=_handler(family, fixed),
-            parameters=names + _COMMON,
+            handler=_get(hessian, fixed),
+            parameters=(
+                *names,
+                _INDEX,
+                _REVISION,
+                ENCODING,
+                CHECK,
+                *(_PICTURE if fixed is None else ()),
+                _IF_NONE_MATCH,
+            ),
             successes=(
-                Success(200, "The slice.", schema if fixed is None else None, _HEADERS),
+                Success(200, "The slice.", schema if fixed is None else None, _HEADERS, media_type=media_type),
                 Success(304, "The client has the slice already.", headers=("ETag",), empty=True),
             ),
-            problems=(*SESSION, InvalidIndex, ShapeMismatch, NotDifferentiable, RevisionPassed, NotAcceptable, *WORKER),
+            problems=(
+                *SESSION,
+                InvalidIndex,
+                ShapeMismatch,
+                NotDifferentiable,
+                RevisionPassed,
+                NotAcceptable,
+                TooLarge,
+                *WORKER,
+            ),
         )
-        for name, suffix, form, fixed, note in ways
+        for name, suffix, form, fixed, media_type, note in ways
     )
 
 
+_STEP = {
+    "slices": {"slices": [{"y": "y", "x": "x", "index": "0"}, {"y": "y", "x": "x", "index": ":,0"}]},
+    "step": {"slices": [{"y": "y", "x": "x"}], "inputs": {"x": [1.5, 2.5]}, "outputs": ["y"]},
+    "elsewhere": {"slices": [{"y": "y", "x": "x", "index": "0"}], "at": {"x": [0.5, 0.5]}},
+}
+_STEP_MEANING = (
+    "`inputs` moves the session first, as `set_inputs` does, once all that is asked for is evaluated: a solver's step "
+    "in one round trip. `at` computes at other values and changes nothing of the session; `revision` is null then."
+)
+_STEP_PROBLEMS = (
+    *SESSION,
+    InvalidIndex,
+    ShapeMismatch,
+    NotDifferentiable,
+    PreconditionFailed,
+    NotAcceptable,
+    TooLarge,
+    UnsupportedMediaType,
+    *WORKER,
+)
+
 OPERATIONS = (
-    *_operations(JACOBIAN, "jacobian", "JacobianSlice", _JACOBIAN_MEANING, _JACOBIAN_NAMES),
-    *_operations(HESSIAN, "hessian", "HessianSlice", _HESSIAN_MEANING, _HESSIAN_NAMES),
+    *_operations(False, "jacobian", "JacobianSlice", _JACOBIAN_MEANING, _JACOBIAN_NAMES),
+    Operation(
+        id="evaluate_slices",
+        method="POST",
+        path="/v1/sessions/{session_id}/jacobian",
+        tag="jacobians",
+        summary="Several slices at once, perhaps at new inputs",
+        description=f"{_STEP_MEANING} Answers JSON; by `Accept` {SAFETENSORS}, and one slice without outputs in any "
+        "media type of `get_jacobian`.",
+        handler=evaluate_slices,
+        parameters=(ENCODING, CHECK, IF_MATCH),
+        body=Body("SlicesRequest", "The slices, and where they are evaluated.", _STEP),
+        successes=(Success(200, "The slices in the order asked.", "Slices", _HEADERS),),
+        problems=_STEP_PROBLEMS,
+    ),
+    Operation(
+        id="evaluate_slices_safetensors",
+        method="POST",
+        path="/v1/sessions/{session_id}/jacobian.safetensors",
+        tag="jacobians",
+        summary="Several slices at once as a safetensors file",
+        description=f"Keys `slices.0` and so on, `outputs.` and a name; `revision` in the metadata. {_STEP_MEANING}",
+        handler=evaluate_slices_safetensors,
+        parameters=(ENCODING, CHECK, IF_MATCH),
+        body=Body("SlicesRequest", "The slices, and where they are evaluated.", _STEP),
+        successes=(Success(200, "A safetensors file.", None, _HEADERS, media_type=OCTETS),),
+        problems=_STEP_PROBLEMS,
+    ),
+    *_operations(True, "hessian", "HessianSlice", _HESSIAN_MEANING, _HESSIAN_NAMES),
 )

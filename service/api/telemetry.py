@@ -1,7 +1,8 @@
-"""The frame around every request: its id, and whatever nobody else has caught."""
+"""The frame around every request: its id, how long it took, and whatever nobody else has caught."""
 
 import re
 from secrets import token_hex
+from time import perf_counter
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -10,11 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.problems import answer_problem
 
 REQUEST_ID = "X-Request-Id"
+SERVER_TIMING = b"server-timing"
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class Frame:
-    """ASGI middleware: every answer bears `X-Request-Id`, every exception is a problem.
+    """ASGI middleware: every answer bears `X-Request-Id` and `Server-Timing`, every exception is a problem.
 
     The client's own id is kept where it is sane (1 to 128 letters, digits and `._:/+=@-`).
     """
@@ -30,13 +32,16 @@ class Frame:
         request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
         scope.setdefault("state", {})["request_id"] = request_id
         header = (REQUEST_ID.lower().encode(), request_id.encode())
-        started = False
+        began, started = perf_counter(), False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], header]
+                headers = [*message["headers"], header]
+                if all(name != SERVER_TIMING for name, _ in headers):
+                    headers.append((SERVER_TIMING, b"total;dur=%.3f" % (1000 * (perf_counter() - began))))
+                message["headers"] = headers
             await send(message)
 
         try:

@@ -78,45 +78,78 @@ def opens(worker: Worker, message: messages.Open, arrays: Sequence[np.ndarray]) 
         yield messages.Missing(), ()
         return
     infos = (ValueInfo(n, str(v.dtype)[len("torch.") :], tuple(v.shape)) for n, v in point.values.items())
-    yield messages.Opened(tuple(infos)), ()
+    yield messages.Opened(tuple(infos), not point.program.value_dependent), ()
 
 
 def rows(worker: Worker, message: messages.Rows, arrays: Sequence[np.ndarray]) -> Answers:
     """Rows, batch by batch."""
+    began = time.perf_counter()
     point = worker.point(message.question, arrays)
     if point is None:
         yield messages.Missing(), ()
         return
-    left, began = len(message.rows), time.perf_counter()
+    left, forward = len(message.rows), time.perf_counter() - began
+    began += forward
     for part, found in sweeps.evaluate(worker.pullbacks, point, message.function, message.rows):
         left -= len(part)
-        yield messages.RowsPart(part, not left, time.perf_counter() - began), found
-        began = time.perf_counter()
+        yield messages.RowsPart(part, not left, time.perf_counter() - began, forward), found
+        began, forward = time.perf_counter(), 0.0
 
 
 def values(worker: Worker, message: messages.Values, arrays: Sequence[np.ndarray]) -> Answers:
     """Values of outputs."""
+    began = time.perf_counter()
     point = worker.point(message.question, arrays)
     if point is None:
         yield messages.Missing(), ()
         return
-    yield messages.Done(message.outputs), [to_numpy(point.values[n]) for n in message.outputs]
+    found = [to_numpy(point.values[n]) for n in message.outputs]
+    yield messages.Done(message.outputs, 0.0, time.perf_counter() - began), found
 
 
 def product(worker: Worker, message: messages.Product, arrays: Sequence[np.ndarray]) -> Answers:
-    """A VJP or a JVP."""
-    count = len(message.vectors)
-    point = worker.point(message.question, arrays[count:])
+    """A VJP, a JVP or a Hessian's product."""
+    began = time.perf_counter()
+    cotangents, tangents, inputs = _split(arrays, len(message.cotangents), len(message.tangents))
+    point = worker.point(message.question, inputs)
     if point is None:
         yield messages.Missing(), ()
         return
-    model = point.program.model
-    vectors = {n: model.tensor(a) for n, a in zip(message.vectors, arrays[:count], strict=True)}
-    if message.kind == "vjp":
-        found = products.vjp(point, vectors, message.xs, message.batched)
+    forward = time.perf_counter() - began
+    to_tensor = point.program.model.tensor
+    by_y = {n: to_tensor(a) for n, a in zip(message.cotangents, cotangents, strict=True)}
+    by_x = {n: to_tensor(a) for n, a in zip(message.tangents, tangents, strict=True)}
+    if by_y and by_x:
+        found = products.hvp(point, by_y, by_x, message.xs, message.batched)
+    elif by_y:
+        found = products.vjp(point, by_y, message.xs, message.batched)
     else:
-        found = products.jvp(point, vectors, message.ys, message.batched)
-    yield messages.Done(tuple(found)), [to_numpy(v) for v in found.values()]
+        found = products.jvp(point, by_x, message.ys, message.batched)
+    arrays = [to_numpy(v) for v in found.values()]
+    yield messages.Done(tuple(found), time.perf_counter() - began - forward, forward), arrays
+
+
+def check(worker: Worker, message: messages.Check, arrays: Sequence[np.ndarray]) -> Answers:
+    """The residual of the adjoint identity."""
+    cotangents, _, inputs = _split(arrays, len(message.cotangents), 0)
+    point = worker.point(message.question, inputs)
+    if point is None:
+        yield messages.Missing(), ()
+        return
+    ys = [y for y in message.ys if point.values[y].is_floating_point()]
+    function = point.forward(ys, message.xs)
+    if message.x1s:
+        given = {n: point.program.model.tensor(a) for n, a in zip(message.cotangents, cotangents, strict=True)}
+        weights = given or {y: torch.ones_like(point.values[y]) for y in ys}
+        function = products.gradient(point, weights, message.x1s, message.xs)
+    residual = products.adjoint_residual(function, tuple(point.inputs[x] for x in message.xs)) if ys else 0.0
+    yield messages.Checked(residual), ()
+
+
+def _split(
+    arrays: Sequence[np.ndarray], first: int, second: int
+) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[np.ndarray]]:
+    return arrays[:first], arrays[first : first + second], arrays[first + second :]
 
 
 _HANDLERS: dict[type, Any] = {
@@ -125,6 +158,7 @@ _HANDLERS: dict[type, Any] = {
     messages.Rows: rows,
     messages.Values: values,
     messages.Product: product,
+    messages.Check: check,
 }
 
 

@@ -1,4 +1,7 @@
-"""Functions of the expression language on whole arrays: reductions, shapes, products, creation, indexing."""
+"""Functions of the expression language on whole arrays: reductions, shapes, products, creation, indexing.
+
+A function's docstring is its line in `docs/expressions.md`.
+"""
 
 import math
 from types import EllipsisType
@@ -36,7 +39,7 @@ def _reduce(g: Builder, op: str, x: Value, axis: Axes, keepdims: bool) -> Value:
     return g.node(op, x, axes, kind=x.kind, keepdims=int(keepdims))
 
 
-def reduction(op: str, floating: bool = False, counting: bool = False) -> Function:
+def reduction(op: str, meaning: str, floating: bool = False, counting: bool = False) -> Function:
     """A reduction over some axes or all. `counting` makes truth values integers first, as sums do."""
 
     def function(g: Builder, x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
@@ -45,24 +48,26 @@ def reduction(op: str, floating: bool = False, counting: bool = False) -> Functi
         (x,) = g.promote(x, floating=floating)
         return _reduce(g, op, x, axis, keepdims)
 
+    function.__doc__ = meaning
     return function
 
 
-sum_ = reduction("ReduceSum", counting=True)
-mean = reduction("ReduceMean", floating=True)
+sum_ = reduction("ReduceSum", "The sum; truth values count as 0 and 1.", counting=True)
+mean = reduction("ReduceMean", "The mean.", floating=True)
 
 
-def truth_reduction(op: str) -> Function:
+def truth_reduction(op: str, meaning: str) -> Function:
     """Whether any (the largest of truth values) or all (the smallest) hold."""
 
     def function(g: Builder, x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
         return _reduce(g, op, truth(g, x), axis, keepdims)
 
+    function.__doc__ = meaning
     return function
 
 
-def extreme_position(op: str) -> Function:
-    """Where the first extreme stands, in the flattened array without an axis."""
+def extreme_position(op: str, extreme: str) -> Function:
+    """Where the first extreme stands."""
 
     def function(g: Builder, x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
         if axis is None and keepdims:
@@ -70,11 +75,12 @@ def extreme_position(op: str) -> Function:
         flat = ravel(g, x) if axis is None else x
         return g.node(op, flat, axis=axis or 0, keepdims=int(keepdims))
 
+    function.__doc__ = f"The first place of the {extreme} along an axis, or in the flattened array."
     return function
 
 
 def var(g: Builder, x: Value, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Value:
-    """The variance, over N - ddof."""
+    """The variance, over N - `ddof`."""
     (x,) = g.promote(x, floating=True)
     squares = square(g, subtract(g, x, mean(g, x, axis, True)))
     if not ddof:
@@ -90,24 +96,25 @@ def std(g: Builder, x: Value, axis: Axes = None, ddof: int = 0, keepdims: bool =
 
 
 def norm(g: Builder, x: Value, ord: int | None = None, axis: Axes = None, keepdims: bool = False) -> Value:
-    """The 2-norm of all elements, or along axes; with `ord` 1 or 2 that vector norm along one axis."""
+    """The 2-norm of all elements or along axes; with `ord` 1 or 2 that norm along one axis."""
     if ord is not None and (ord not in {1, 2} or axis is None or len(axis) != 1):
         raise g.fault("ord is 1 or 2 and needs one axis", "norm(x) is the 2-norm of all elements")
     (x,) = g.promote(x, floating=True)
     return _reduce(g, "ReduceL1" if ord == 1 else "ReduceL2", x, axis, keepdims)
 
 
-def softmax(op: str) -> Function:
+def softmax(op: str, meaning: str) -> Function:
     """A softmax over one axis, the last by default."""
 
     def function(g: Builder, x: Value, axis: int = -1) -> Value:
         return g.node(op, *g.promote(x, floating=True), kind="float", axis=axis)
 
+    function.__doc__ = meaning
     return function
 
 
 def cumsum(g: Builder, x: Value, axis: int | None = None) -> Value:
-    """Running sums along an axis, of the flattened array without one."""
+    """Running sums along an axis, or of the flattened array."""
     if x.kind != "float":
         x, _ = g.promote(x, literal(0))
     flat = ravel(g, x) if axis is None else x
@@ -118,7 +125,7 @@ def cumsum(g: Builder, x: Value, axis: int | None = None) -> Value:
 
 
 def reshape(g: Builder, x: Value, shape: Shape, *more: int) -> Value:
-    """The same elements in another shape, of which one size may be -1: `reshape(x, (2, 3))` or `reshape(x, 2, 3)`."""
+    """The same elements in a shape, `(2, 3)` or `2, 3`, of which one size may be -1."""
     sizes = (*shape, *more)
     return g.node("Reshape", x, g.integers(*sizes), kind=x.kind, allowzero=int(0 in sizes))
 
@@ -173,7 +180,7 @@ def flip(g: Builder, x: Value, axis: Shape) -> Value:
 
 
 def take(g: Builder, x: Value, indices: Value, axis: int | None = None) -> Value:
-    """The elements at some indices along an axis, of the flattened array without one."""
+    """The elements at some indices along an axis, or of the flattened array."""
     return g.node("Gather", ravel(g, x) if axis is None else x, indices, kind=x.kind, axis=axis or 0)
 
 
@@ -234,7 +241,7 @@ def vdot(g: Builder, a: Value, b: Value) -> Value:
 
 
 def outer(g: Builder, a: Value, b: Value) -> Value:
-    """Every element of a times every element of b."""
+    """Every element of `a` times every element of `b`."""
     return multiply(g, expand_dims(g, ravel(g, a), (1,)), expand_dims(g, ravel(g, b), (0,)))
 
 
@@ -251,7 +258,7 @@ def _turned(g: Builder, x: Value) -> tuple[Value, Value]:
 
 
 def einsum(g: Builder, subscripts: str, *operands: Value) -> Value:
-    """A sum of products in Einstein's notation."""
+    """A sum of products in Einstein's notation: `einsum("ij,j->i", A, x)`."""
     parts = g.promote(*operands)
     return g.node("Einsum", *parts, kind=parts[0].kind, equation=subscripts)
 
@@ -320,12 +327,12 @@ def ones_like(g: Builder, a: Value) -> Value:
 
 
 def eye(g: Builder, N: int, M: int | None = None) -> Value:
-    """Ones on the diagonal, float64."""
+    """Ones on the diagonal of `N` rows and `M` columns (`N` too by default), float64."""
     return g.node("EyeLike", zeros(g, (N, N if M is None else M)), kind="float")
 
 
 def arange(g: Builder, start: Number, stop: Number | None = None, step: Number = 1) -> Value:
-    """Numbers from start (0) on, before stop, a step apart."""
+    """Constant numbers a step apart from `start` on, before `stop`; `arange(n)` is from 0 on."""
     first, last = (0, start) if stop is None else (start, stop)
     if step == 0:
         raise g.fault("the step is not 0")
@@ -336,7 +343,7 @@ def arange(g: Builder, start: Number, stop: Number | None = None, step: Number =
 
 
 def linspace(g: Builder, start: Number, stop: Number, num: int = 50) -> Value:
-    """Evenly spaced numbers, float64, both ends among them."""
+    """Evenly spaced constant numbers, float64, both ends among them."""
     (_,) = _bounded(g, (num,))
     step = (stop - start) / max(num - 1, 1)
     return add(g, multiply(g, arange(g, 0.0, float(num)), literal(step)), literal(float(start)))

@@ -1,16 +1,21 @@
 """A block: the Jacobian of one `y` with respect to one `x`, as the contract shapes it, over rows shared by all xs."""
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 
 from service import errors
 from service.lazy.evaluator import Evaluator
 from service.lazy.index import parse
-from service.lazy.rows import Rows, Tally
-from service.lazy.selection import Selection, select
+from service.lazy.rows import Page, Rows, Tally
+from service.lazy.selection import Selection, Shape, select
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,16 @@ class Block:
         self._evaluator = evaluator
         self._limit = limit
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the block: that of its x."""
+        return self._rows.operands[self._position].dtype
+
+    @property
+    def window(self) -> int:
+        """The most rows to be evaluated at once."""
+        return self._rows.window
+
     def select(self, index: str) -> Selection:
         """What an index selects of the block. Raises: InvalidIndex: it does not fit."""
         return select(parse(index), self._block.shape, self._block.row_axis)
@@ -64,35 +79,118 @@ class Block:
         """The selected values, C order, and which rows they took.
 
         Raises:
-            TooLarge: the slice, or the rows that it needs, are larger than the limit.
+            TooLarge: the slice, or one row of it, is larger than the limit.
             Problem: rows could not be evaluated.
         """
-        dtype = self._rows.operands[self._position].dtype
         if not selection.rows.size:
-            return np.zeros(selection.shape, dtype), Tally(0, 0)
-        self._check_size(selection, dtype)
-        with self._rows.pinned(selection.distinct) as pages:
-            tally = await self._rows.fill(pages, selection.distinct, self._evaluator)
-            arrays = [(page.first, page.arrays[self._position]) for page in pages.values()]
-        return self._take(selection, arrays), tally
+            return np.zeros(selection.shape, self.dtype), Tally(0, 0)
+        self._check_size(prod(selection.shape) * self.dtype.itemsize, selection.shape)
+        if selection.joint is None or selection.rows.size <= self._rows.window:
+            return await self._part(selection, keep=True)
+        result = np.empty(selection.shape, self.dtype)
+        computed, start = 0, 0
+        async with contextlib.aclosing(self.parts(selection)) as parts:
+            async for part, tally in parts:
+                stop = start + part.shape[selection.joint]
+                await asyncio.to_thread(result.__setitem__, _run(selection.joint, start, stop), part)
+                computed, start = computed + tally.computed, stop
+        return result, self._tally(selection, computed, tally.timings)
 
-    def _check_size(self, selection: Selection, dtype: np.dtype) -> None:
-        size = max(prod(selection.shape) * dtype.itemsize, len(selection.distinct) * self._rows.row_bytes)
-        if size > self._limit:
+    def streams(self, selection: Selection) -> bool:
+        """Whether the slice is large, and can leave part by part in the order of its bytes."""
+        return selection.joint == 0 and selection.rows.size > self._rows.window
+
+    async def parts(self, selection: Selection) -> AsyncGenerator[tuple[np.ndarray, Tally], None]:
+        """The slice window by window; while one is used, the next is evaluated. Rows that are too many do not stay.
+
+        Yields:
+            A run of the result along `selection.joint`, C order, and which rows it took.
+
+        Raises:
+            TooLarge: one row is larger than the limit.
+            Problem: rows could not be evaluated.
+        """
+        self._check_size(0, selection.shape)
+        keep = self._rows.fits(len(selection.distinct))
+        pieces = selection.pieces(self._rows.window)
+        coming = _started(self._part(next(pieces), keep))
+        try:
+            for piece in pieces:
+                part = await coming
+                coming = _started(self._part(piece, keep))
+                yield part
+            yield await coming
+        finally:
+            coming.cancel()
+
+    def expected(self, selection: Selection) -> Tally:
+        """The rows that the slice would take now."""
+        return self._tally(selection, self._rows.absent(selection.distinct), {})
+
+    async def fill(self, rows: np.ndarray) -> None:
+        """Evaluate rows into the cache.
+
+        Args:
+            rows: distinct, ascending, at most a window of them.
+
+        Raises:
+            Problem: rows could not be evaluated.
+        """
+        self._check_size(0, self._block.shape)
+        with self._rows.pinned(rows) as pages:
+            await self._rows.fill(pages, rows, self._evaluator)
+
+    def known(self, selection: Selection) -> tuple[np.ndarray, np.ndarray]:
+        """The selected values as far as their rows are cached (else zero), and where that is so; nothing is evaluated.
+
+        Raises:
+            TooLarge: the slice is larger than the limit.
+        """
+        self._check_size(prod(selection.shape) * self.dtype.itemsize, selection.shape)
+        there = self._rows.valid(selection.rows)
+        known = np.broadcast_to(_along(there, selection), selection.shape)
+        values = np.zeros(selection.shape, self.dtype)
+        if not there.any():
+            return values, known
+        start = 0
+        for piece in selection.pieces(self._rows.window):
+            stop = start + piece.rows.size
+            if there[start:stop].any():
+                with self._rows.pinned(piece.distinct, keep=False) as pages:
+                    part = np.where(_along(there[start:stop], piece), self._take(piece, pages), 0)
+                values[_run(selection.joint, start, stop)] = part
+            start = stop
+        return values, known
+
+    async def _part(self, selection: Selection, keep: bool) -> tuple[np.ndarray, Tally]:
+        """At most a window, or a slice of one row."""
+        with self._rows.pinned(selection.distinct, keep) as pages:
+            tally = await self._rows.fill(pages, selection.distinct, self._evaluator)
+            return self._take(selection, pages), tally
+
+    def _tally(self, selection: Selection, computed: int, timings: Mapping[str, float]) -> Tally:
+        """Of the distinct rows, also where one was evaluated twice because it could not stay."""
+        rows = len(selection.distinct)
+        return Tally(min(computed, rows), rows - min(computed, rows), timings)
+
+    def _check_size(self, size: int, shape: Shape) -> None:
+        if max(size, self._rows.row_bytes) > self._limit:
             raise errors.TooLarge(
-                f"the slice of shape {list(selection.shape)} touches {len(selection.distinct)} rows and takes "
-                f"{size} bytes; the limit (slice_bytes) is {self._limit}: ask for fewer rows at a time"
+                f"the slice of shape {list(shape)} takes {size} bytes, and each of its rows {self._rows.row_bytes} for "
+                f"all inputs and samples; the limit (slice_bytes) is {self._limit}. Ask for less at a time; without "
+                "a batch axis a slice in .npy or bytes may have any number of rows"
             )
 
-    def _take(self, selection: Selection, pages: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+    def _take(self, selection: Selection, pages: Mapping[int, Page]) -> np.ndarray:
         """The selected values of the pages' arrays, `[R, N]` or `[B, R, N]` each."""
         axis, shape = self._block.row_axis, self._block.shape
-        if axis is None or pages[0][1].size == prod(shape):
-            return np.asarray(selection.of(pages[0][1].reshape(shape)), order="C")
+        arrays = [(page.first, page.arrays[self._position]) for page in pages.values()]
+        if axis is None or arrays[0][1].size == prod(shape):
+            return np.asarray(selection.of(arrays[0][1].reshape(shape)), order="C")
         parts, places = [], []
         columns = list(selection.fetch)
         columns[axis] = slice(None)
-        for first, array in pages:
+        for first, array in arrays:
             count = array.shape[axis]
             at = np.flatnonzero((selection.rows >= first) & (selection.rows < first + count))
             shaped = array.reshape(*shape[:axis], count, *shape[axis + 1 :])
@@ -101,3 +199,22 @@ class Block:
         fetched = np.concatenate(parts, axis)
         order = np.argsort(np.concatenate(places), kind="stable")
         return np.asarray(fetched.take(order, axis)[selection.rest], order="C")
+
+
+def _run(axis: int | None, start: int, stop: int) -> tuple[slice, ...]:
+    """The index of a run along one axis; without an axis, of everything."""
+    return () if axis is None else (*(slice(None),) * axis, slice(start, stop))
+
+
+def _along(marks: np.ndarray, selection: Selection) -> np.ndarray:
+    """A mark for each fetched row, shaped to be broadcast to the result."""
+    if selection.joint is None:
+        return marks[:1].reshape(())
+    return marks.reshape(-1, *(1,) * (len(selection.shape) - selection.joint - 1))
+
+
+def _started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task whose failure is no news if nobody waits for it any more."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task

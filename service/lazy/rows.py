@@ -18,6 +18,8 @@ from service.lazy.evaluator import Evaluator
 
 PAGE_BYTES = 4 << 20
 """What a page holds at most, for all xs; a row is never divided."""
+WINDOW_BYTES = 8 << 20
+"""What a slice has evaluated and held at once, about: a larger one goes through window by window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,44 @@ class Rows:
         """How many rows are there now."""
         return sum(int(p.valid.sum()) for p in self._cache.pages_of(self).values())
 
+    @property
+    def window(self) -> int:
+        """How many rows are worked on at once: what fits `WINDOW_BYTES`, by whole pages."""
+        return max(1, WINDOW_BYTES // (self.page_rows * max(self.row_bytes, 1))) * self.page_rows
+
+    def fits(self, count: int) -> bool:
+        """Whether so many rows may stay in the cache: more than half of it would leave nothing of the others'."""
+        return count * self.row_bytes <= self._cache.budget // 2
+
+    def valid(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these rows are there, bool `[R]`. No page is made."""
+        found = np.zeros(len(rows), bool)
+        numbers = rows // self.page_rows
+        for number, page in self._cache.pages_of(self).items():
+            here = numbers == number
+            found[here] = page.valid[rows[here] - page.first]
+        return found
+
+    def absent(self, rows: np.ndarray) -> int:
+        """How many of these rows are neither there nor on their way."""
+        missing = rows[~self.valid(rows)]
+        return sum(row not in self.flights for row in missing.tolist()) if self.flights else len(missing)
+
+    def row(self, number: int) -> tuple[np.ndarray, ...] | None:
+        """One row for each x, `[N]` (`[B, N]` with a batch), if it is there; the most recently used from now on."""
+        if not self.valid(np.array([number])).all():
+            return None
+        page = self._cache.page(self, number // self.page_rows)
+        return tuple(array[..., number - page.first, :] for array in page.arrays)
+
     @contextmanager
-    def pinned(self, rows: Sequence[int] | np.ndarray) -> Iterator[dict[int, Page]]:
-        """The pages of these rows, made where they are missing, kept as long as the context is open."""
+    def pinned(self, rows: Sequence[int] | np.ndarray, keep: bool = True) -> Iterator[dict[int, Page]]:
+        """The pages of these rows, made where they are missing, there as long as the context is open.
+
+        Without `keep`, those that were made do not stay longer, unless others need them.
+        """
         numbers = np.unique(np.asarray(rows, np.int64) // self.page_rows).tolist()
+        made = [] if keep else [n for n in numbers if n not in self._cache.pages_of(self)]
         pages = {n: self._cache.page(self, n) for n in numbers}
         for page in pages.values():
             page.pins += 1
@@ -156,6 +192,7 @@ class Rows:
         finally:
             for page in pages.values():
                 page.pins -= 1
+            self._cache.release(self, made)
 
     async def fill(self, pages: Mapping[int, Page], rows: np.ndarray, evaluator: Evaluator) -> Tally:
         """Make rows valid: what is missing is evaluated, what is on its way awaited.
@@ -231,7 +268,7 @@ class RowCache:
     """
 
     def __init__(self, budget: int) -> None:
-        self._budget = budget
+        self.budget = budget
         self._bytes = 0
         self._known: WeakValueDictionary[Hashable, Rows] = WeakValueDictionary()
         self._pages: OrderedDict[tuple[Rows, int], Page] = OrderedDict()
@@ -268,12 +305,18 @@ class RowCache:
 
     def trim(self) -> None:
         """Let go of pages until the rest fits the budget."""
-        if self._bytes <= self._budget:
+        if self._bytes <= self.budget:
             return
         for place in [place for place, page in self._pages.items() if not page.pins]:
             self._drop(place)
-            if self._bytes <= self._budget:
+            if self._bytes <= self.budget:
                 return
+
+    def release(self, rows: Rows, numbers: Sequence[int]) -> None:
+        """Let go of pages, except of those that somebody needs."""
+        for place in [(rows, number) for number in numbers]:
+            if place in self._pages and not self._pages[place].pins:
+                self._drop(place)
 
     def forget(self, owner: str) -> None:
         """Let go of the rows that one session has for itself: those whose key begins with it."""

@@ -5,7 +5,8 @@ that NumPy applies to what was fetched (`rest`). So NumPy's own rules, an intege
 letter: `block[selection.fetch][selection.rest]` is `block[index]`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import TypeAlias
 
@@ -31,6 +32,8 @@ class Selection:
         fetch: for each axis of the block a slice, or the int64 numbers of a list; an integer is a slice of length 1.
             Slices have bounds within the axis. The entry of the row axis stands for `rows`.
         rest: what NumPy applies to the fetched array, which has the block's rank, to give the result.
+        row_axis: the axis of the block that counts rows, None where it has one row.
+        joint: the axis of the result that counts rows, None where it has one row at most.
         canonical: a text that is equal for indices that say the same of this block.
     """
 
@@ -39,7 +42,24 @@ class Selection:
     distinct: np.ndarray
     fetch: tuple[Fetch, ...]
     rest: Index
+    row_axis: int | None
+    joint: int | None
     canonical: str
+
+    def pieces(self, most: int) -> Iterator["Selection"]:
+        """The selection in runs of at most that many fetched rows; their results are to be joined along `joint`."""
+        if self.row_axis is None or self.joint is None or self.rows.size <= most:
+            yield self
+            return
+        before, after = self.fetch[: self.row_axis], self.fetch[self.row_axis + 1 :]
+        listed = isinstance(self.fetch[self.row_axis], np.ndarray)
+        for start in range(0, self.rows.size, most):
+            rows = self.rows[start : start + most]
+            rest = tuple(list(range(rows.size)) if listed and isinstance(e, list) else e for e in self.rest)
+            shape = (*self.shape[: self.joint], rows.size, *self.shape[self.joint + 1 :])
+            yield replace(
+                self, shape=shape, rows=rows, distinct=np.unique(rows), fetch=(*before, rows, *after), rest=rest
+            )
 
     def of(self, block: np.ndarray) -> np.ndarray:
         """The result from a whole block, an array also where it is one number; a view wherever NumPy gives one."""
@@ -67,7 +87,8 @@ def select(index: Index, shape: Shape, row_axis: int | None) -> Selection:
         rows = np.zeros(1, np.int64)
     else:
         rows = np.arange(shape[row_axis], dtype=np.int64)[fetch[row_axis]]
-    return Selection(result, rows, np.unique(rows), fetch, _rest(index), _canonical(fetch, axes))
+    joint = axes.index(row_axis) if row_axis is not None and row_axis in axes else None
+    return Selection(result, rows, np.unique(rows), fetch, _rest(index), row_axis, joint, _canonical(fetch, axes))
 
 
 def _by_axis(index: Index, shape: Shape) -> tuple[AxisEntry, ...]:

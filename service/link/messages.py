@@ -5,7 +5,7 @@ message, not in it (see `channel`); a field that names arrays is a tuple of name
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -162,18 +162,33 @@ class Values(Struct, frozen=True, tag=True, array_like=True):
 
 
 class Product(Struct, frozen=True, tag=True, array_like=True):
-    """A VJP (`cotangents` by y, answered by x) or a JVP (`tangents` by x, answered by y).
+    """A product without a Jacobian: with cotangents by y a VJP, answered by x; with tangents by x a JVP, answered by y.
 
-    The arrays are the vectors first, then the point's values where the content is sent.
-    `batched` is whether every vector and answer leads with one more axis.
+    With both it is the derivative of the VJP along the tangents, answered by x: a Hessian's product. The arrays are
+    the cotangents, the tangents, then the point's values where the content is sent. `batched` is whether every vector
+    and answer leads with one more axis.
     """
 
     question: Question
-    kind: Literal["vjp", "jvp"]
     ys: tuple[str, ...]
     xs: tuple[str, ...]
-    vectors: tuple[str, ...]
+    cotangents: tuple[str, ...] = ()
+    tangents: tuple[str, ...] = ()
     batched: bool = False
+
+
+class Check(Struct, frozen=True, tag=True, array_like=True):
+    """Hold a pushforward against a pullback of the function `xs -> ys`, or of its gradient by `x1s`.
+
+    The arrays are the cotangents of that gradient (ones where there are none), then the point's values where the
+    content is sent.
+    """
+
+    question: Question
+    ys: tuple[str, ...]
+    xs: tuple[str, ...]
+    x1s: tuple[str, ...] = ()
+    cotangents: tuple[str, ...] = ()
 
 
 class Cancel(Struct, frozen=True, tag=True, array_like=True):
@@ -203,9 +218,15 @@ class Compiled(Struct, frozen=True, tag=True, array_like=True):
 
 
 class Opened(Struct, frozen=True, tag=True, array_like=True):
-    """The answer to `Open`: what a point's outputs are, concretely."""
+    """The answer to `Open`: what a point's outputs are, concretely.
+
+    Attributes:
+        outputs: their dtypes and shapes.
+        steady: whether these stay so whatever values the floating-point inputs take.
+    """
 
     outputs: tuple[ValueInfo, ...]
+    steady: bool
 
 
 class RowsPart(Struct, frozen=True, tag=True, array_like=True):
@@ -215,17 +236,27 @@ class RowsPart(Struct, frozen=True, tag=True, array_like=True):
         rows: their numbers, in the order asked.
         last: whether the request is answered with them.
         seconds: what they took to evaluate.
+        forward: seconds of the forward pass, where the point was new to the worker.
     """
 
     rows: tuple[int, ...]
     last: bool
     seconds: float
+    forward: float = 0.0
 
 
 class Done(Struct, frozen=True, tag=True, array_like=True):
-    """The request is answered; the arrays beside this message have these names."""
+    """The request is answered; the arrays beside this message have these names. Seconds as of `RowsPart`."""
 
     names: tuple[str, ...]
+    seconds: float
+    forward: float = 0.0
+
+
+class Checked(Struct, frozen=True, tag=True, array_like=True):
+    """The answer to `Check`: the relative residual of the adjoint identity."""
+
+    residual: float
 
 
 class Missing(Struct, frozen=True, tag=True, array_like=True):
@@ -246,6 +277,7 @@ Message: TypeAlias = (
     | Rows
     | Values
     | Product
+    | Check
     | Cancel
     | Ready
     | Beat
@@ -253,6 +285,7 @@ Message: TypeAlias = (
     | Opened
     | RowsPart
     | Done
+    | Checked
     | Missing
     | Refused
 )

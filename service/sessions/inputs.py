@@ -28,48 +28,49 @@ def bind(info: GraphInfo, given: Mapping[str, Given], dtype: str | None, precisi
         ShapeMismatch: a shape that does not fit, or two sizes for one symbolic dimension.
     """
     known = {v.name: v for v in info.inputs}
-    _check_names(given, known, [v.name for v in info.inputs if not v.default])
+    _check_names(given, known, [v.name for v in info.inputs if not v.default], "inputs")
     values = {}
     sizes: dict[str, tuple[str, int]] = {}
     for name, value in known.items():
         if name not in given:
             continue
-        pointer = _pointer(name)
+        pointer = _pointer(name, "inputs")
         wanted = value.dtype or (dtype_of(given[name].array).name if given[name].typed else dtype or "float64")
         values[name] = _settle(given[name], wanted, precision, pointer)
-        _check_shape(value, values[name].shape, sizes)
+        _check_shape(value, values[name].shape, sizes, pointer)
     return values
 
 
 def rebind(
-    info: GraphInfo, current: Mapping[str, np.ndarray], given: Mapping[str, Given], precision: str
+    info: GraphInfo, current: Mapping[str, np.ndarray], given: Mapping[str, Given], precision: str, member: str
 ) -> dict[str, np.ndarray]:
-    """The values of a session's inputs once some are given anew: same dtypes and shapes.
+    """The values of a session's inputs once some are given anew, in that member of a request: same dtypes and shapes.
 
     Raises:
         InvalidRequest: a name that the graph has not, a dtype that does not fit.
         ShapeMismatch: another shape than before.
     """
     known = {v.name: v for v in info.inputs}
-    _check_names(given, known, ())
+    _check_names(given, known, (), member)
     values = dict(current)
     for name, value in given.items():
         declared = known[name]
         before = current.get(name)
+        pointer = _pointer(name, member)
         wanted = declared.dtype or (dtype_of(before).name if before is not None else "float64")
-        values[name] = _settle(value, wanted, precision, _pointer(name))
+        values[name] = _settle(value, wanted, precision, pointer)
         if before is not None and values[name].shape != before.shape:
             raise errors.ShapeMismatch(
-                f"{name} has shape {list(values[name].shape)}; the session's has {list(before.shape)}", _pointer(name)
+                f"{name} has shape {list(values[name].shape)}; the session's has {list(before.shape)}", pointer
             )
-        _check_shape(declared, values[name].shape, {})
+        _check_shape(declared, values[name].shape, {}, pointer)
     return {name: values[name] for name in known if name in values}
 
 
 def settle_vectors(
     given: Mapping[str, Given], infos: Mapping[str, ValueInfo], what: str
-) -> tuple[dict[str, np.ndarray], bool]:
-    """Cotangents or tangents, and whether they are a batch.
+) -> tuple[dict[str, np.ndarray], int | None]:
+    """Cotangents or tangents, and how many of each, None where they are single.
 
     Args:
         given: the client's vectors, by name.
@@ -77,7 +78,7 @@ def settle_vectors(
         what: the member of the request that they stand in.
 
     Returns:
-        The vectors in the dtypes of their values, and whether all lead with one more axis of equal length.
+        The vectors in the dtypes of their values, and the length of the one more axis that all lead with.
 
     Raises:
         InvalidRequest: a name that is not there, or no vector at all.
@@ -106,7 +107,7 @@ def settle_vectors(
         vectors[name] = value.array.astype(DTYPES[info.dtype].numpy)
     if len(leads) > 1:
         raise errors.ShapeMismatch(f"all {what} lead with one more axis of equal length, or none does", f"/{what}")
-    return vectors, leads != {None}
+    return vectors, leads.pop()
 
 
 def point_id(graph_id: str, precision: str, inputs: Mapping[str, np.ndarray]) -> str:
@@ -127,26 +128,29 @@ def _settle(given: Given, dtype: str, precision: str, pointer: str) -> np.ndarra
     return settle(given, dtype, pointer)
 
 
-def _pointer(name: str, member: str = "inputs") -> str:
+def _pointer(name: str, member: str) -> str:
     return f"/{member}/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def _check_names(given: Mapping[str, Given], known: Mapping[str, ValueInfo], needed: Sequence[str]) -> None:
+def _check_names(
+    given: Mapping[str, Given], known: Mapping[str, ValueInfo], needed: Sequence[str], member: str
+) -> None:
     listed = ", ".join(known) or "none"
     faults = [
-        errors.Fault(_pointer(name), f"the graph has no input {name}; its inputs are {listed}")
+        errors.Fault(_pointer(name, member), f"the graph has no input {name}; its inputs are {listed}")
         for name in given
         if name not in known
     ]
-    faults += [errors.Fault(_pointer(name), f"the input {name} has no value") for name in needed if name not in given]
+    faults += [
+        errors.Fault(_pointer(name, member), f"the input {name} has no value") for name in needed if name not in given
+    ]
     if faults:
         raise errors.InvalidRequest("; ".join(f.detail for f in faults), faults=faults)
 
 
-def _check_shape(declared: ValueInfo, shape: Sequence[int], sizes: dict[str, tuple[str, int]]) -> None:
+def _check_shape(declared: ValueInfo, shape: Sequence[int], sizes: dict[str, tuple[str, int]], pointer: str) -> None:
     if declared.shape is None:
         return
-    pointer = _pointer(declared.name)
     wanted = "[" + ", ".join("?" if d is None else str(d) for d in declared.shape) + "]"
     fits = len(shape) == len(declared.shape) and all(
         not isinstance(d, int) or d == s for d, s in zip(declared.shape, shape, strict=True)

@@ -1,6 +1,6 @@
 """What clients say of a session and see of it: values, no behaviour."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,30 +85,74 @@ class SliceResult:
     Attributes:
         names: the block's names, by parameter: `y` and `x`, or `y`, `x1` and `x2`.
         index: the text of the index, as asked.
-        revision: the session's revision that it belongs to.
+        revision: the session's revision that it belongs to; None where it was computed at other values (`at`).
         array: the values, C order.
         computed: rows evaluated for this request.
         cached: rows that were there, or that another request was evaluating already.
         etag: names graph, point, block and index; equal for equal answers of any representation.
         timings: seconds by phase (`queue`, `forward`, `rows`).
+        known: where only cached rows were asked, which elements are there, bool of the array's shape; else None.
     """
 
     names: Mapping[str, str]
     index: str
-    revision: int
+    revision: int | None
     array: np.ndarray
     computed: int
     cached: int
     etag: str
     timings: Mapping[str, float]
+    known: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Unchanged:
-    """In the place of a slice that the client has already: nothing was evaluated.
+class Wanted:
+    """A slice as a client asks for it; names may be left out where there is just one.
 
     Attributes:
-        etag: as of `SliceResult`.
+        y: the output.
+        x: the input, of a Hessian that of its columns.
+        index: as between NumPy's brackets; None for the whole block.
+        hessian: whether it is of a Hessian.
+        x1: the input of a Hessian's rows.
+        place: where the names stand in the request, for faults.
     """
 
-    etag: str
+    y: str | None = None
+    x: str | None = None
+    index: str | None = None
+    hessian: bool = False
+    x1: str | None = None
+    place: str = "#/query"
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Products by name, seconds by phase, and the revision (None where they were computed at other values)."""
+
+    revision: int | None
+    arrays: Mapping[str, np.ndarray]
+    timings: Mapping[str, float]
+
+
+def whichever(revision: int) -> None:
+    """Any revision will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The values at which a request is computed: the session's own, unless some are given.
+
+    Attributes:
+        inputs: new values of some inputs, to which the session moves.
+        at: values of some inputs for this request alone.
+        require: refuses a revision that the client does not expect the session to be at.
+    """
+
+    inputs: Mapping[str, Given] | None = None
+    at: Mapping[str, Given] | None = None
+    require: Callable[[int], None] = whichever
+
+
+OWN = Place()
+"""The session's own values."""

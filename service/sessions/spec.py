@@ -1,7 +1,7 @@
 """The spec of a session as it is kept, and what follows from it without a worker."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,11 +11,12 @@ import numpy as np
 from service import errors
 from service.lazy.block import BlockShape, block_shape
 from service.lazy.rows import Operand
-from service.link.messages import GraphInfo, ValueInfo
+from service.link.messages import Function, GraphInfo, Point, ValueInfo
 from service.sessions.graphs import RegisteredGraph
 from service.sessions.session import InputInfo, NewSession
 from service.stores.base import SessionRecord
 from service.tensors.dtypes import DTYPES, dtype_of
+from service.workers.pool import PointSource
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -51,6 +52,8 @@ class Session:
         inputs: dtypes and shapes of all inputs, defaults included.
         outputs: dtypes and shapes of all outputs at this point.
         point_id: the point's name, by content.
+        steady: whether dtypes and shapes of the outputs are known to stay where only floating-point inputs change.
+        detached: whether it stands at other values than the session's own, for one request.
     """
 
     record: SessionRecord
@@ -59,6 +62,28 @@ class Session:
     inputs: Mapping[str, InputInfo]
     outputs: Mapping[str, ValueInfo]
     point_id: str
+    steady: bool = False
+    detached: bool = False
+
+    @property
+    def revision(self) -> int | None:
+        """Its revision; None where it is detached."""
+        return None if self.detached else self.record.revision
+
+    @property
+    def source(self) -> PointSource:
+        """Its point, for a worker."""
+        point = Point(self.spec.graph_id, self.point_id, self.spec.precision)
+        return PointSource(point, lambda: (self.graph.model, self.record.inputs))
+
+    def function(self, y: str, x1: str | None = None) -> Function:
+        """The function whose rows are those of `y`, or of `dy/dx1`."""
+        return Function(y, self.operands, x1, self.spec.batch_axis)
+
+    def key(self, function: Function) -> Hashable:
+        """What its rows are found by: all that they depend on, whose they are, and whether they are shared."""
+        owner = self.record.id if self.spec.cache == "session" else ""
+        return (owner, self.record.tenant, self.point_id, function)
 
     @property
     def operands(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ numbers. Every size is checked before memory is taken for it, and each fault has
 import math
 from binascii import Error as BadBase64
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -28,6 +28,12 @@ NOT_FINITE: dict[object, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infi
 
 EXACT_INTEGERS = 2**53
 """A float64 up to here is an integer exactly when it was written as one."""
+
+WORDS = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
+STRINGS = {value: b'"%b"' % word for value, word in WORDS.items()}
+
+PIECE = 2**14
+"""The most elements read or written in one call that keeps other threads from running: about a millisecond's work."""
 
 LARGEST = np.finfo(np.float64).max.item()
 
@@ -108,7 +114,7 @@ def _decode_object(value: dict[str, object], pointer: str, elements: int, rank: 
     if ("data" in value) == ("base64" in value):
         raise errors.InvalidRequest("a tensor has either data or base64", pointer)
     dtype = _dtype(value["dtype"], f"{pointer}/dtype") if "dtype" in value else None
-    shape = _shape(value["shape"], f"{pointer}/shape", elements, rank) if "shape" in value else None
+    shape = read_shape(value["shape"], f"{pointer}/shape", elements, rank) if "shape" in value else None
     if "base64" in value:
         if dtype is None:
             raise errors.InvalidRequest("base64 needs a dtype", pointer)
@@ -125,7 +131,13 @@ def _dtype(value: object, pointer: str) -> Dtype:
     return DTYPES[value]
 
 
-def _shape(value: object, pointer: str, elements: int, rank: int) -> Shape:
+def read_shape(value: object, pointer: str, elements: int, rank: int) -> Shape:
+    """A shape, from parsed JSON.
+
+    Raises:
+        InvalidRequest: anything but a list of integers from 0 on.
+        TooLarge: more elements or axes than allowed.
+    """
     if not isinstance(value, list):
         raise errors.InvalidRequest("a shape is a list of integers", pointer)
     if len(value) > rank:
@@ -167,7 +179,7 @@ def _bytes(value: object, dtype: Dtype, shape: Shape | None, pointer: str, eleme
             f"base64 has more bytes than {dtype.name} of shape {list(shape)}", f"{pointer}/shape"
         )
     try:
-        content = a2b_base64(value, strict_mode=True)
+        content = _decoded(value)
     except (BadBase64, ValueError) as fault:
         raise errors.InvalidRequest("not base64 (the standard alphabet, padded, without line breaks)", where) from fault
     if shape is None and len(content) % itemsize:
@@ -180,6 +192,14 @@ def _bytes(value: object, dtype: Dtype, shape: Shape | None, pointer: str, eleme
     if dtype.kind == "bool" and content.strip(b"\x00\x01"):
         raise errors.InvalidRequest("the bytes of bool are 0 and 1", where)
     return np.frombuffer(content, dtype.numpy)
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of base64 text."""
+    parts = [a2b_base64(text[at : at + 4 * PIECE], strict_mode=True) for at in range(0, len(text), 4 * PIECE)]
+    if any(len(part) != 3 * PIECE for part in parts[:-1]):
+        raise BadBase64("there is padding before the end")
+    return b"".join(parts)
 
 
 def _flatten(value: object, pointer: str, elements: int, rank: int) -> tuple[list[object], Shape]:
@@ -200,29 +220,37 @@ def _flatten(value: object, pointer: str, elements: int, rank: int) -> tuple[lis
             raise errors.TooLarge(
                 f"the tensor has at least {len(leaves) * size} elements; the limit is {elements}", pointer
             )
-        leaves = list(chain.from_iterable(leaves))  # type: ignore[arg-type]
+        leaves = [leaf for nested in leaves for leaf in nested]  # type: ignore[attr-defined]
         shape += (size,)
     return leaves, shape
 
 
 def _numbers(leaves: Sequence[object], shape: Shape, pointer: str) -> Array:
     """A flat array of float64, int64 (integers alone) or bool (booleans alone). The types alone choose the way."""
-    types = set(map(type, leaves))
+    types = {kind for part in _parts(leaves) for kind in set(map(type, part))}
     if types == {bool}:
-        return np.array(leaves, np.bool_)
+        return _filled(leaves, np.bool_)
     if types == {int}:
         try:
-            return np.array(leaves, np.int64)
+            return _filled(leaves, np.int64)
         except OverflowError:
             types = {int, float}
     strings = [leaf for leaf in leaves if type(leaf) is str] if str in types else []
     if types <= {int, float, str} and NOT_FINITE.keys() >= set(strings):
         numbers = [NOT_FINITE.get(leaf, leaf) for leaf in leaves] if strings else leaves
         with suppress(OverflowError):
-            array = np.array(numbers, np.float64)
+            array = _filled(numbers, np.float64)
             if array.size - np.count_nonzero(np.isfinite(array)) == len(strings):
                 return array
     raise _fault(leaves, shape, pointer)
+
+
+def _filled(leaves: Sequence[object], dtype: type[np.generic]) -> Array:
+    return np.concatenate([np.zeros(0, dtype), *(np.array(part, dtype) for part in _parts(leaves))])
+
+
+def _parts(leaves: Sequence[object]) -> Iterator[Sequence[object]]:
+    return (leaves[start : start + PIECE] for start in range(0, len(leaves), PIECE))
 
 
 def _fault(leaves: Sequence[object], shape: Shape, pointer: str) -> errors.Problem:
@@ -329,7 +357,7 @@ def encode(array: Array, base64: bool) -> bytes:
         array: any rank and strides, a dtype of the contract.
         base64: `base64` (little-endian bytes) in the place of `data`: exact, and safe for NaN.
     """
-    return b"{%b}" % members(array, base64)
+    return b"".join((b"{", members(array, base64), b"}"))
 
 
 def members(array: Array, base64: bool) -> bytes:
@@ -337,21 +365,34 @@ def members(array: Array, base64: bool) -> bytes:
     head = orjson.dumps({"dtype": dtype_of(array).name, "shape": array.shape})[1:-1]
     flat = array.reshape(-1)
     if base64:
-        return b'%b,"base64":"%b"' % (head, b2a_base64(np.ascontiguousarray(flat).view(np.uint8).data, newline=False))
-    return b'%b,"data":%b' % (head, _data_text(flat))
+        return b"".join((head, b',"base64":"', *_base64_text(flat), b'"'))
+    return b"".join((head, b',"data":[', *_data_text(flat), b"]"))
 
 
-def _data_text(flat: Array) -> bytes:
-    """A 1-D array as JSON; each float with the fewest digits that give it back, NaN and infinities as strings."""
-    numbers = flat.astype(np.float32) if dtype_of(flat).name == "bfloat16" else np.ascontiguousarray(flat)
-    text = orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)
+def numbers(array: Array, words: Mapping[str, bytes]) -> bytes:
+    """The JSON text of an array's nested lists, with words for what is not finite.
+
+    It holds the interpreter while it writes: larger arrays are written in parts of `PIECE` elements.
+
+    Args:
+        array: any rank and strides, a dtype of the contract.
+        words: for `nan`, `inf` and `-inf`.
+    """
+    exact = array.astype(np.float32) if dtype_of(array).name == "bfloat16" else np.ascontiguousarray(array)
+    text = orjson.dumps(exact, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" not in text:
         return text
-    words = map(_word, numbers[~np.isfinite(numbers)])
-    return b"".join(chain.from_iterable(zip(text.split(b"null"), [*words, b""], strict=True)))
+    found = (words[str(value)] for value in exact[~np.isfinite(exact)].tolist())
+    return b"".join(chain.from_iterable(zip(text.split(b"null"), [*found, b""], strict=True)))
 
 
-def _word(value: float) -> bytes:
-    if math.isnan(value):
-        return b'"NaN"'
-    return b'"Infinity"' if value > 0 else b'"-Infinity"'
+def _data_text(flat: Array) -> Iterator[bytes]:
+    """The numbers of a 1-D array as JSON, each with the fewest digits that give it back, without brackets."""
+    for start in range(0, flat.size, PIECE):
+        yield b"," if start else b""
+        yield numbers(flat[start : start + PIECE], STRINGS)[1:-1]
+
+
+def _base64_text(flat: Array) -> Iterator[bytes]:
+    content = np.ascontiguousarray(flat).view(np.uint8).data
+    return (b2a_base64(content[at : at + 3 * PIECE], newline=False) for at in range(0, len(content), 3 * PIECE))

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from msgspec.structs import replace
@@ -33,6 +33,14 @@ class PointSource:
 
     point: Point
     contents: Contents
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """Arrays by name, and seconds by phase (`queue`, `forward`, `rows`)."""
+
+    arrays: Mapping[str, np.ndarray]
+    timings: Mapping[str, float]
 
 
 class Pool:
@@ -102,29 +110,51 @@ class Pool:
         assert isinstance(answer, Opened)  # noqa: S101
         return answer
 
-    async def values(self, source: PointSource, outputs: Sequence[str]) -> list[np.ndarray]:
-        """The values of outputs at a point."""
+    async def values(self, source: PointSource, outputs: Sequence[str]) -> Computed:
+        """The values of outputs at a point, by name."""
         message = messages.Values(Question(source.point), tuple(outputs))
-        return (await self._ask(message, source.point.point_id, source))[1]
+        return await self._compute(message, source)
 
     async def product(
         self,
         source: PointSource,
-        kind: Literal["vjp", "jvp"],
         ys: Sequence[str],
         xs: Sequence[str],
-        vectors: Mapping[str, np.ndarray],
+        cotangents: Mapping[str, np.ndarray],
+        tangents: Mapping[str, np.ndarray],
         batched: bool,
-    ) -> dict[str, np.ndarray]:
-        """A VJP (vectors by y) or a JVP (vectors by x) at a point; products by name."""
-        message = messages.Product(Question(source.point), kind, tuple(ys), tuple(xs), tuple(vectors), batched)
-        done, arrays = await self._ask(message, source.point.point_id, source, tuple(vectors.values()))
-        assert isinstance(done, messages.Done)  # noqa: S101
-        return dict(zip(done.names, arrays, strict=True))
+    ) -> Computed:
+        """A VJP (cotangents by y), a JVP (tangents by x) or the derivative of a VJP (both) at a point; by name."""
+        question = Question(source.point)
+        message = messages.Product(question, tuple(ys), tuple(xs), tuple(cotangents), tuple(tangents), batched)
+        return await self._compute(message, source, (*cotangents.values(), *tangents.values()))
+
+    async def check(
+        self,
+        source: PointSource,
+        ys: Sequence[str],
+        xs: Sequence[str],
+        x1s: Sequence[str] = (),
+        cotangents: Mapping[str, np.ndarray] | None = None,
+    ) -> float:
+        """The relative residual of the adjoint identity of `xs -> ys`, or of its gradient by `x1s`."""
+        given = cotangents or {}
+        message = messages.Check(Question(source.point), tuple(ys), tuple(xs), tuple(x1s), tuple(given))
+        answer, _ = await self._ask(message, source.point.point_id, source, tuple(given.values()))
+        assert isinstance(answer, messages.Checked)  # noqa: S101
+        return answer.residual
 
     def evaluator(self, source: PointSource, function: Function) -> "PoolEvaluator":
         """Whoever evaluates rows of a function at a point."""
         return PoolEvaluator(self, source, function)
+
+    async def _compute(self, message: Message, source: PointSource, arrays: Sequence[np.ndarray] = ()) -> Computed:
+        asked = time.monotonic()
+        done, found = await self._ask(message, source.point.point_id, source, arrays)
+        assert isinstance(done, messages.Done)  # noqa: S101
+        queue = max(time.monotonic() - asked - done.seconds - done.forward, 0.0)
+        timings = {"queue": queue, "forward": done.forward, "rows": done.seconds}
+        return Computed(dict(zip(done.names, found, strict=True)), timings)
 
     async def _ask(
         self, message: Message, affinity: str, source: PointSource | None = None, arrays: Sequence[np.ndarray] = ()
@@ -189,7 +219,7 @@ class PoolEvaluator:
         self._pool = pool
         self._source = source
         self._function = function
-        self.timings = {"queue": 0.0, "rows": 0.0}
+        self.timings = {"queue": 0.0, "forward": 0.0, "rows": 0.0}
 
     async def rows(self, rows: Sequence[int]) -> AsyncIterator[tuple[Sequence[int], Sequence[np.ndarray]]]:
         """Evaluate rows; where a worker is lost, another evaluates once what is still missing."""
@@ -202,7 +232,8 @@ class PoolEvaluator:
                     assert isinstance(part, messages.RowsPart)  # noqa: S101
                     now = time.monotonic()
                     self.timings["rows"] += part.seconds
-                    self.timings["queue"] += max(now - asked - part.seconds, 0.0)
+                    self.timings["forward"] += part.forward
+                    self.timings["queue"] += max(now - asked - part.seconds - part.forward, 0.0)
                     asked = now
                     left = left[len(part.rows) :]
                     yield part.rows, arrays

@@ -1,6 +1,7 @@
 """ONNX's own node cases: loading them, and which of them the contract leaves out."""
 
 import base64
+import functools
 import importlib
 import pkgutil
 import warnings
@@ -117,6 +118,7 @@ def _nodes(model: ModelProto) -> Iterator[NodeProto]:
         pending += [n for a in node.attribute for g in (a.g, *a.graphs) for n in g.node]
 
 
+@functools.cache
 def fast_cases() -> list[TestCase]:
     """The cases of all of ONNX's modules but those of `POOLS`."""
     with warnings.catch_warnings():
@@ -134,7 +136,7 @@ def pool_cases(module: str) -> list[TestCase]:
 
 
 def in_tenth(case: TestCase) -> bool:
-    """Whether a case is one of the tenth that always runs."""
+    """Whether a case is one of the tenth that always runs over HTTP; the others run then by their kernels alone."""
     return zlib.crc32(case.name.encode()) % 10 == 0
 
 

@@ -91,7 +91,7 @@ def test_what_is_not_there(client: httpx.Client, name: str, segment: str) -> Non
         pytest.param({}, id="none"),
         pytest.param({"Content-Type": "text/plain"}, id="text"),
         pytest.param({"Content-Type": "application/jsonp"}, id="alike"),
-        pytest.param({"Content-Type": "multipart/form-data"}, id="multipart"),
+        pytest.param({"Content-Type": "multipart/mixed"}, id="multipart"),
         pytest.param({"Content-Type": "application/json", "Content-Encoding": "gzip"}, id="gzip"),
     ],
 )
@@ -114,7 +114,7 @@ def test_unknown_properties(client: httpx.Client, name: str) -> None:
         assert [fault["pointer"] for fault in problem["errors"]] == ["/nonsense"]
 
 
-@pytest.mark.parametrize("name", TAKING_JSON)
+@pytest.mark.parametrize("name", [name for name in TAKING_JSON if name != "start_evaluation"])
 def test_missing_properties(client: httpx.Client, name: str) -> None:
     problem = check_problem(request(client, name, json={}), "invalid-request")
     assert problem["errors"]

@@ -281,6 +281,7 @@ EXAMPLES = [
     for operation in OPERATIONS
     if operation.body is not None
     for name, body in operation.body.examples.items()
+    if operation.id != "create_session_from_files"
 ]
 
 

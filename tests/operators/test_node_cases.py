@@ -1,17 +1,14 @@
-"""ONNX's own node cases, every one whose dtypes are in the contract's table."""
+"""ONNX's own node cases by their kernels alone, but those that the same run sends over HTTP, and pools.
 
-import importlib
+All of them, pools too, run over HTTP among the slow tests: `tests/conformance/test_onnx_cases.py`.
+"""
 
 import pytest
 
 from service.catalogue import MICROSOFT, OPERATORS, Operator
+from tests.conformance.onnx_cases import POOLS
 from tests.operators.cases import check_node_cases
 
-# Its cases are written in ONNX's text form, by which `node_cases` does not find them.
-importlib.import_module("onnx.backend.test.case.node.scan")
-
-SLOW = {"AveragePool", "LpPool", "MaxPool"}
-"""Operators whose cases take ONNX many seconds to make."""
 ROUNDING = "where the exact value is 0, the case has float32 rounding errors above its own tolerance"
 SAMPLE = "the numbers drawn from a seed are those of NumPy's older generator"
 RANDOM = "there is no seed"
@@ -27,9 +24,9 @@ EXCLUDED = {
     "test_bernoulli_seed": SAMPLE,
 }
 CASES = [
-    pytest.param(o, id=".".join(filter(None, key)), marks=[pytest.mark.slow] if o.name in SLOW else [])
+    pytest.param(o, id=".".join(filter(None, key)))
     for key, o in OPERATORS.items()
-    if o.domain != MICROSOFT
+    if o.domain != MICROSOFT and o.name not in POOLS.values()
 ]
 
 

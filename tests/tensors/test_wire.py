@@ -321,3 +321,24 @@ def test_a_large_flat_list_is_read_to_the_last_bit():
     numbers = np.random.default_rng(0).normal(size=200_000)
     tensor = decode(numbers.tolist(), "/x", elements=10**6, rank=1)
     assert tensor.array.tobytes() == numbers.tobytes()
+
+
+@pytest.mark.parametrize("at", [3, 65_533, 65_535, 65_536], ids=str)
+def test_padding_stands_only_at_the_end(at):
+    text = text_of(np.zeros(20_000))
+    padded = text[: at - at % 4] + "AA==" + text[at - at % 4 + 4 :]
+    _, pointer = refusal(lambda: decode({"dtype": "uint8", "base64": padded}, "/x", elements=10**6, rank=1))
+    assert pointer == "/x/base64"
+
+
+def test_large_arrays_are_written_and_read_in_pieces():
+    array = np.random.default_rng(0).standard_normal(50_000)
+    array[[0, 16_383, 16_384, -1]] = math.nan, math.inf, -math.inf, 0
+    value = json.loads(encode(array, base64=False))
+    assert value["data"][:1] + value["data"][16_383:16_385] == ["NaN", "Infinity", "-Infinity"]
+    by_bytes = json.loads(encode(array, base64=True))
+    assert by_bytes["base64"] == text_of(array)
+    nested = [value["data"][start : start + 500] for start in range(0, 50_000, 500)]
+    for given_value in (value, by_bytes, value["data"], nested):
+        found = decode(given_value, "/x", elements=50_000, rank=2).array
+        np.testing.assert_array_equal(found.reshape(-1), array)

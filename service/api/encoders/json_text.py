@@ -1,5 +1,8 @@
 """`application/json`: the names of the block and its numbers, or their bytes in base64."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import orjson
 
 from service.api.responses import Buffer
@@ -9,15 +12,22 @@ from service.tensors import wire
 
 def numbers(result: SliceResult) -> list[Buffer]:
     """The values as `data`."""
-    return [_text(result, base64=False)]
+    return [text(result, base64=False)]
 
 
 def base64(result: SliceResult) -> list[Buffer]:
     """The values as `base64`."""
-    return [_text(result, base64=True)]
+    return [text(result, base64=True)]
 
 
-def _text(result: SliceResult, base64: bool) -> bytes:
+def text(result: SliceResult, base64: bool) -> bytes:
+    """The slice as one JSON object."""
     names = orjson.dumps({**result.names, "index": result.index, "revision": result.revision})[1:-1]
     rows = orjson.dumps({"computed": result.computed, "cached": result.cached})
-    return b'{%b,%b,"rows":%b}' % (names, wire.members(result.array, base64), rows)
+    return b"".join((b"{", names, b",", wire.members(result.array, base64), b',"rows":', rows, b"}"))
+
+
+def tensors(arrays: Mapping[str, np.ndarray], base64: bool) -> bytes:
+    """Tensors by name as one JSON object."""
+    members = (b"%b:%b" % (orjson.dumps(name), wire.encode(array, base64)) for name, array in arrays.items())
+    return b"{%b}" % b",".join(members)

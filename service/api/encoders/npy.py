@@ -2,9 +2,20 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from service.api.responses import Buffer
 from service.sessions.session import SliceResult
 from service.tensors import files
+
+
+def head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What stands before the numbers.
+
+    Raises:
+        NotAcceptable: NumPy's format has no bfloat16.
+    """
+    return files.npy_header(dtype, shape)
 
 
 def encode(result: SliceResult) -> Sequence[Buffer]:

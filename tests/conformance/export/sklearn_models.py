@@ -15,14 +15,17 @@ from sklearn.linear_model import Ridge
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.svm import SVR
 
 Array = NDArray[np.float64]
 
 DIFFERENCES = Tolerance(1e-6, 1e-6)
+ROUNDED = Tolerance(1e-5, 1e-5)
+"""Of models whose numbers the exporter writes as float32."""
 STEP = 1e-3
 
 
-def example(name: str, title: str, estimator: BaseEstimator, size: int) -> Example:
+def example(name: str, title: str, estimator: BaseEstimator, size: int, tolerance: Tolerance = DIFFERENCES) -> Example:
     """An estimator, fitted to a smooth function, at two points."""
     random = np.random.default_rng(0)
     known = random.uniform(-1, 1, (60, size))
@@ -46,7 +49,7 @@ def example(name: str, title: str, estimator: BaseEstimator, size: int) -> Examp
         xs=("X",),
         outputs={y: predict(points)},
         jacobians={(y, "X"): differences(predict, points.ravel())},
-        tolerance=DIFFERENCES,
+        tolerance=tolerance,
     )
 
 
@@ -63,6 +66,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore", ConvergenceWarning)
     network = MLPRegressor(hidden_layer_sizes=(12, 8), activation="tanh", solver="lbfgs", max_iter=50, random_state=0)
     kernel = ConstantKernel(2.0) * RationalQuadratic(1.2, 0.9)
+    support_vectors = SVR(kernel="rbf", gamma=0.3, C=10.0, epsilon=0.02)
     for made in (
         example("skl_mlp", "A scaler and a neural network", make_pipeline(StandardScaler(), network), 4),
         example(
@@ -76,6 +80,13 @@ if __name__ == "__main__":
             "A Gaussian process with a rational quadratic kernel",
             GaussianProcessRegressor(kernel, alpha=1e-4, optimizer=None),
             3,
+        ),
+        example(
+            "skl_svr",
+            "A scaler and support vectors with a radial kernel",
+            make_pipeline(StandardScaler(), support_vectors),
+            3,
+            ROUNDED,
         ),
     ):
         write(made)
