@@ -25,7 +25,7 @@ test-slow: .venv/test-stamp ## Run the slow tests
 	@$(PYTEST) -m "slow and not gpu"
 
 test-clients: .venv/npm-stamp .venv/clients-stamp ## Generate, build and run clients in all languages
-	@$(BIN)/pytest -m clients
+	@$(BIN)/pytest -o faulthandler_timeout=600 -m clients
 
 lint: .venv/test-stamp lint-openapi ## Check style, types, floors, Dockerfile and deployment
 	$(BIN)/ruff check

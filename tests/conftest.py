@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import IO
 
 import httpx
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 180.0
 LISTENING = "listening on "
+
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @dataclass(frozen=True)

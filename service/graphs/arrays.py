@@ -257,9 +257,9 @@ def _turned(g: Builder, x: Value) -> tuple[Value, Value]:
     return tuple(g.node("Concat", *parts, kind=x.kind, axis=-1) for parts in ((q, r, p), (r, p, q)))  # type: ignore[return-value]
 
 
-def einsum(g: Builder, subscripts: str, *operands: Value) -> Value:
+def einsum(g: Builder, subscripts: str, operand: Value, *operands: Value) -> Value:
     """A sum of products in Einstein's notation: `einsum("ij,j->i", A, x)`."""
-    parts = g.promote(*operands)
+    parts = g.promote(operand, *operands)
     return g.node("Einsum", *parts, kind=parts[0].kind, equation=subscripts)
 
 

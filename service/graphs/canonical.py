@@ -54,7 +54,9 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     used = {""} | {n.domain for n in _all(ordered)}
     opsets = [onnx.helper.make_opsetid(d, v) for d, v in sorted(versions.items()) if d in used]
     plain = [o for o in opsets if not o.domain]
-    return onnx.ModelProto(ir_version=find_min_ir_version_for(plain), opset_import=opsets, graph=graph)
+    return onnx.ModelProto(
+        ir_version=find_min_ir_version_for(plain, ignore_unknown=True), opset_import=opsets, graph=graph
+    )
 
 
 def _all(ordered: _Ordered) -> Iterator[onnx.NodeProto]:

@@ -92,7 +92,7 @@ class Block:
         async with contextlib.aclosing(self.parts(selection)) as parts:
             async for part, tally in parts:
                 stop = start + part.shape[selection.joint]
-                await asyncio.to_thread(result.__setitem__, _run(selection.joint, start, stop), part)
+                await asyncio.to_thread(result.__setitem__, _at(selection.joint, slice(start, stop)), part)
                 computed, start = computed + tally.computed, stop
         return result, self._tally(selection, computed, tally.timings)
 
@@ -147,20 +147,17 @@ class Block:
             TooLarge: the slice is larger than the limit.
         """
         self._check_size(prod(selection.shape) * self.dtype.itemsize, selection.shape)
-        there = self._rows.valid(selection.rows)
-        known = np.broadcast_to(_along(there, selection), selection.shape)
         values = np.zeros(selection.shape, self.dtype)
+        there = self._rows.valid(selection.rows)
         if not there.any():
-            return values, known
-        start = 0
-        for piece in selection.pieces(self._rows.window):
+            return values, np.zeros(selection.shape, bool)
+        places, start = np.flatnonzero(there), 0
+        for piece in selection.only(places).pieces(self._rows.window):
             stop = start + piece.rows.size
-            if there[start:stop].any():
-                with self._rows.pinned(piece.distinct, keep=False) as pages:
-                    part = np.where(_along(there[start:stop], piece), self._take(piece, pages), 0)
-                values[_run(selection.joint, start, stop)] = part
+            with self._rows.pinned(piece.distinct, keep=False) as pages:
+                values[_at(selection.joint, places[start:stop])] = self._take(piece, pages)
             start = stop
-        return values, known
+        return values, np.broadcast_to(_along(there, selection), selection.shape)
 
     async def _part(self, selection: Selection, keep: bool) -> tuple[np.ndarray, Tally]:
         """At most a window, or a slice of one row."""
@@ -201,9 +198,9 @@ class Block:
         return np.asarray(fetched.take(order, axis)[selection.rest], order="C")
 
 
-def _run(axis: int | None, start: int, stop: int) -> tuple[slice, ...]:
-    """The index of a run along one axis; without an axis, of everything."""
-    return () if axis is None else (*(slice(None),) * axis, slice(start, stop))
+def _at(axis: int | None, places: slice | np.ndarray) -> tuple[slice | np.ndarray, ...]:
+    """The index of some places along one axis; without an axis, of everything."""
+    return () if axis is None else (*(slice(None),) * axis, places)
 
 
 def _along(marks: np.ndarray, selection: Selection) -> np.ndarray:

@@ -38,13 +38,15 @@ class Page:
         first: the number of the first.
         arrays: for each x `[R, N]`, or `[B, R, N]` with a batch.
         valid: which rows are there, `[R]`.
-        pins: requests and flights that need it to stay.
+        pins: requests and flights that need it now.
+        stays: whether it is kept once nobody needs it, as long as there is room.
     """
 
     first: int
     arrays: tuple[np.ndarray, ...]
     valid: np.ndarray
     pins: int = 0
+    stays: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -102,7 +104,7 @@ class Flight:
     async def _fly(self, missing: Sequence[int]) -> None:
         rows = self._rows
         try:
-            with rows.pinned(missing) as pages:
+            with rows.pinned(missing, keep=False) as pages:
                 async for part, arrays in self._evaluator.rows(missing):
                     rows.write(pages, part, arrays)
                     self._pending.difference_update(part)
@@ -179,20 +181,20 @@ class Rows:
     def pinned(self, rows: Sequence[int] | np.ndarray, keep: bool = True) -> Iterator[dict[int, Page]]:
         """The pages of these rows, made where they are missing, there as long as the context is open.
 
-        Without `keep`, those that were made do not stay longer, unless others need them.
+        Without `keep`, those that were made do not stay longer, unless others want them kept.
         """
         numbers = np.unique(np.asarray(rows, np.int64) // self.page_rows).tolist()
-        made = [] if keep else [n for n in numbers if n not in self._cache.pages_of(self)]
         pages = {n: self._cache.page(self, n) for n in numbers}
         for page in pages.values():
             page.pins += 1
+            page.stays |= keep
         self._cache.trim()
         try:
             yield pages
         finally:
             for page in pages.values():
                 page.pins -= 1
-            self._cache.release(self, made)
+            self._cache.release(self, pages)
 
     async def fill(self, pages: Mapping[int, Page], rows: np.ndarray, evaluator: Evaluator) -> Tally:
         """Make rows valid: what is missing is evaluated, what is on its way awaited.
@@ -312,18 +314,19 @@ class RowCache:
             if self._bytes <= self.budget:
                 return
 
-    def release(self, rows: Rows, numbers: Sequence[int]) -> None:
-        """Let go of pages, except of those that somebody needs."""
-        for place in [(rows, number) for number in numbers]:
-            if place in self._pages and not self._pages[place].pins:
-                self._drop(place)
+    def release(self, rows: Rows, pages: Mapping[int, Page]) -> None:
+        """Let go of those pages that nobody needs any more and that do not stay."""
+        for number, page in pages.items():
+            if not page.pins and not page.stays:
+                self._drop((rows, number))
 
     def forget(self, owner: str) -> None:
-        """Let go of the rows that one session has for itself: those whose key begins with it."""
+        """Let go of the rows that one session has for itself (their key begins with it) once nobody needs them."""
         for place, page in list(self._pages.items()):
             key = place[0].key
-            if isinstance(key, tuple) and key[0] == owner and not page.pins:
-                self._drop(place)
+            if isinstance(key, tuple) and key[0] == owner:
+                page.stays = False
+                self.release(place[0], {place[1]: page})
 
     def _drop(self, place: tuple[Rows, int]) -> None:
         rows, number = place

@@ -48,22 +48,34 @@ class Selection:
 
     def pieces(self, most: int) -> Iterator["Selection"]:
         """The selection in runs of at most that many fetched rows; their results are to be joined along `joint`."""
-        if self.row_axis is None or self.joint is None or self.rows.size <= most:
+        if self.joint is None or self.rows.size <= most:
             yield self
             return
-        before, after = self.fetch[: self.row_axis], self.fetch[self.row_axis + 1 :]
-        listed = isinstance(self.fetch[self.row_axis], np.ndarray)
         for start in range(0, self.rows.size, most):
-            rows = self.rows[start : start + most]
-            rest = tuple(list(range(rows.size)) if listed and isinstance(e, list) else e for e in self.rest)
-            shape = (*self.shape[: self.joint], rows.size, *self.shape[self.joint + 1 :])
-            yield replace(
-                self, shape=shape, rows=rows, distinct=np.unique(rows), fetch=(*before, rows, *after), rest=rest
-            )
+            yield self.only(slice(start, start + most))
+
+    def only(self, places: slice | np.ndarray) -> "Selection":
+        """What it selects of some of the fetched rows: their places along `joint`. All of it where it has one row."""
+        if self.row_axis is None or self.joint is None:
+            return self
+        rows = self.rows[places]
+        listed = isinstance(self.fetch[self.row_axis], np.ndarray)
+        return replace(
+            self,
+            shape=(*self.shape[: self.joint], rows.size, *self.shape[self.joint + 1 :]),
+            rows=rows,
+            distinct=np.unique(rows),
+            fetch=(*self.fetch[: self.row_axis], rows, *self.fetch[self.row_axis + 1 :]),
+            rest=tuple(list(range(rows.size)) if listed and isinstance(e, list) else e for e in self.rest),
+        )
 
     def of(self, block: np.ndarray) -> np.ndarray:
         """The result from a whole block, an array also where it is one number; a view wherever NumPy gives one."""
-        return np.asarray(block[self.fetch][self.rest])
+        fetched = block[tuple(slice(None) if isinstance(f, np.ndarray) else f for f in self.fetch)]
+        for axis, numbers in enumerate(self.fetch):
+            if isinstance(numbers, np.ndarray):
+                fetched = fetched.take(numbers, axis)
+        return np.asarray(fetched[self.rest])
 
 
 def select(index: Index, shape: Shape, row_axis: int | None) -> Selection:

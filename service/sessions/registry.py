@@ -71,6 +71,7 @@ class Sessions:
         self._policy = policy
         self._clock = clock
         self._live: dict[tuple[str, str], Session] = {}
+        self._deletions = 0
 
     async def create(self, tenant: str, new: NewSession) -> SessionView:
         """Open a session: the graph, the inputs and every shape are checked; no row is evaluated.
@@ -128,9 +129,11 @@ class Sessions:
 
     async def delete(self, tenant: str, session_id: str) -> None:
         """Forget a session. Raises: NotFound."""
+        existed = await self._store.delete(tenant, session_id)
+        self._deletions += 1
         self._live.pop((tenant, session_id), None)
         self._cache.forget(session_id)
-        if not await self._store.delete(tenant, session_id):
+        if not existed:
             raise _not_found(session_id)
 
     async def at(self, tenant: str, session_id: str, place: Place, work: Callable[[Session], Awaitable[T]]) -> T:
@@ -198,7 +201,8 @@ class Sessions:
         return await self._graphs.get(tenant, info.graph_id)
 
     async def _use(self, tenant: str, session_id: str) -> Session:
-        """A session, used now: its expiry is pushed on."""
+        """A session, used now: its expiry is pushed on. What may have been deleted meanwhile is not kept in memory."""
+        deletions = self._deletions
         session = self._live.get((tenant, session_id))
         if session is None:
             record = await self._store.get(tenant, session_id)
@@ -213,7 +217,8 @@ class Sessions:
             await self._store.touch(tenant, session_id, now + record.ttl)
             current = self._live.get((tenant, session_id), session)
             session = replace(current, record=replace(current.record, expires_at=now + record.ttl))
-        self._live[tenant, session_id] = session
+        if self._deletions == deletions:
+            self._live[tenant, session_id] = session
         return session
 
     async def _session(self, record: SessionRecord) -> Session:

@@ -67,6 +67,7 @@ def test_a_worker_killed_during_a_slice(own_server):
         assert client.get(f"/v1/sessions/{session['id']}").json()["revision"] == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(own_server):
     with httpx.Client(base_url=own_server.url, timeout=120) as client:
         session, jacobian = slow_session(client)
@@ -76,6 +77,7 @@ def test_a_worker_that_hangs_is_replaced(own_server):
         assert children(own_server.pid) != [worker]
 
 
+@pytest.mark.slow
 def test_the_workers_end_with_a_server_that_is_killed(own_server):
     (worker,) = children(own_server.pid)
     own_server.kill()
@@ -110,6 +112,7 @@ def test_what_was_acknowledged_is_there_after_the_server_was_killed(own_server):
         assert client.get(f"/v1/graphs/{graph['graph_id']}/model").content == model
 
 
+@pytest.mark.slow
 def test_a_second_server_on_the_same_folder_refuses_to_start(own_server):
     second = own_server.beside()
     assert second.returncode != 0

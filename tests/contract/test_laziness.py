@@ -60,6 +60,15 @@ def test_a_second_x_costs_nothing(client):
     np.testing.assert_allclose(values, np.diag(1 - np.tanh(W @ X) ** 2)[:10], atol=1e-15)
 
 
+def test_a_row_of_a_zero_block_counts_as_any_other(client):
+    session = open_session(client, {"y": "W @ x", "z": "b * 2"}, ys=["y", "z"])
+    zeros = client.get(f"/v1/sessions/{session['id']}/jacobian", params={"y": "z", "x": "x", "index": "0:4"}).json()
+    assert zeros["rows"] == {"computed": 4, "cached": 0}
+    assert not np.any(zeros["data"])
+    diagonal = client.get(f"/v1/sessions/{session['id']}/jacobian", params={"y": "z", "x": "b", "index": "0:5"}).json()
+    assert diagonal["rows"] == {"computed": 1, "cached": 4}
+
+
 def test_an_empty_slice_takes_nothing(client):
     session = open_session(client)
     values, counts = ask(client, session, "5:5")

@@ -65,6 +65,35 @@ def test_a_batch(client):
     np.testing.assert_allclose(block(client, session, index="0,:,[0,1]"), wanted[0, :, [0, 1]])
 
 
+def test_the_xs_of_a_batch_are_those_that_have_its_axis(client):
+    inputs = {"x": [[1.0, 2.0]] * 3, "W": [[1.0, 2.0], [3.0, 4.0]], "c": [1.0, 2.0, 3.0]}
+    outputs = "x @ W + reshape(c, (3, 1))"
+    session = opened(client, outputs, inputs, batch_axis=0)
+    assert [(b["x"], b["shape"]) for b in session["jacobians"]] == [("c", [3, 2]), ("x", [3, 2, 2])]
+    assert block(client, session, x="c").tolist() == [[1, 1]] * 3
+    graph = {"format": "expression", "outputs": {"y": outputs}}
+    answer = client.post("/v1/sessions", json={"graph": graph, "inputs": inputs, "batch_axis": 0, "xs": "W"})
+    check_problem(answer, "shape-mismatch")
+
+
+def test_an_empty_y_has_no_rows(client):
+    session = opened(client, "x[0:0] * 2", {"x": [1.0, 2.0]})
+    (described,) = session["jacobians"]
+    assert (described["shape"], described["rows"]) == ([0, 2], {"total": 0, "cached": 0})
+    assert block(client, session).shape == (0, 2)
+
+
+def test_a_block_without_axes_has_few_indices(client):
+    session = opened(client, "x * x", {"x": 3.0})
+    path = f"/v1/sessions/{session['id']}/jacobian"
+    assert session["jacobians"][0]["rows"]["total"] == 1
+    assert client.get(path).json()["index"] == "..."
+    for index in ("()", "..."):
+        assert client.get(path, params={"index": index}).json()["data"] == [6.0]
+    for index in (":", "0", "[0]"):
+        check_problem(client.get(path, params={"index": index}), "invalid-index")
+
+
 def test_a_batch_of_scalars(client):
     session = opened(client, "sin(x)", {"x": [0.5, 1.5]}, batch_axis=0)
     assert session["jacobians"][0]["shape"] == [2]

@@ -1,6 +1,7 @@
 """A solver's step in one round trip: several slices and values, at the session's values, at new ones, or elsewhere."""
 
 import io
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load
 
 from service.api import answers
-from tests.contract.calls import answered, array, arrays, cached, counts, opened, revision, tensor
+from tests.contract.calls import answered, array, arrays, cached, counts, held, opened, revision, tensor
 from tests.contract.problems import check_problem
 
 OUTPUTS = {"y": "tanh(W @ x + b)", "s": "sum(x ** 3) * sum(b * b)"}
@@ -173,6 +174,22 @@ def test_moves_at_the_same_time_end_in_distinct_revisions(server, client, path):
     assert sorted(revisions) == list(range(2, 10))
     last = points[int(np.argmax(revisions))]
     np.testing.assert_allclose(array(answered(client.get(f"{path}/outputs/s"))), values(last)["s"], rtol=1e-12)
+
+
+def test_a_slice_under_way_completes_at_the_revision_it_began_with(server, client, path):
+    params = {"y": "y", "x": "x"}
+    with ThreadPoolExecutor(1) as threads:
+        with held(server.pid):
+            asked = threads.submit(httpx.get, f"{server.url}{path}/jacobian", params=params, timeout=60)
+            time.sleep(0.5)
+            moved = answered(client.put(f"{path}/inputs", json={"inputs": {"x": NEW.tolist()}}))
+            assert (moved["revision"], asked.done()) == (2, False)
+        begun = answered(asked.result())
+    assert begun["revision"] == 1
+    np.testing.assert_allclose(array(begun), block("y", "x"), rtol=1e-13)
+    np.testing.assert_allclose(
+        array(answered(client.get(f"{path}/jacobian", params=params))), block("y", "x", NEW), rtol=1e-13
+    )
 
 
 def test_of_conditional_moves_at_the_same_time_one_succeeds(server, client, path):

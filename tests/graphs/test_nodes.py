@@ -340,7 +340,7 @@ GRAPHS = st.fixed_dictionaries(
         "nodes": st.lists(NODES, max_size=3) | JSON,
         "outputs": st.lists(st.sampled_from(["x", "y", "z"]), max_size=2) | JSON,
         "initializers": st.dictionaries(st.sampled_from(["x", "y", "z"]), JSON, max_size=2) | JSON,
-        "opset": st.integers(6, 30) | JSON,
+        "opset": st.integers(1, 30) | JSON,
         "model": JSON,
     },
 )
