@@ -22,6 +22,6 @@ def test_an_idle_connection_is_kept_for_more_than_a_minute(server):
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_json_has_not_are_refused(client, number):
-    body = '{"graph":{"format":"expression","outputs":{"y":"x"}},"inputs":{"x":[1.0,%s]}}' % number
+    body = '{"graph":{"format":"expression","outputs":{"y":"x"}},"inputs":{"x":[1.0,NUMBER]}}'.replace("NUMBER", number)
     answer = client.post("/v1/sessions", content=body, headers={"Content-Type": "application/json"})
     check_problem(answer, "invalid-request")

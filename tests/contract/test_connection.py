@@ -1,12 +1,16 @@
-"""Work ends with the connection of who asked for it."""
+"""Work ends with the connection of who asked for it, and offers of HTTP/2 are passed over."""
 
 import asyncio
+import http.client
 
+import httpx
+import orjson
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from service.api.connection import while_connected
+from tests.conftest import Server
 
 
 async def _stays() -> Message:
@@ -61,3 +65,17 @@ def test_a_cancellation_from_outside_stays_one() -> None:
             await task
 
     asyncio.run(serve())
+
+
+@pytest.mark.parametrize("header", ["Upgrade", "upgrade", "UPGRADE"])
+def test_an_offer_of_http_2_is_passed_over(server: Server, header: str) -> None:
+    """As Java's HttpClient and curl make it: the body is read, and the connection stays."""
+    connection = http.client.HTTPConnection(httpx.URL(server.url).netloc.decode(), timeout=30)
+    offer = {"Connection": "Upgrade, HTTP2-Settings", header: "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAAAAMAAAAA"}
+    body = orjson.dumps({"format": "expression", "outputs": {"y": "exp(x)"}})
+    for _ in range(2):
+        connection.request("POST", "/v1/graphs", body, {"Content-Type": "application/json", **offer})
+        answer = connection.getresponse()
+        assert answer.status in {200, 201}
+        assert orjson.loads(answer.read())["operators"] == {"Exp": 1}
+    connection.close()

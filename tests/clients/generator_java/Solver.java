@@ -18,7 +18,6 @@ import jacobian.model.SessionCreate;
 import jacobian.model.SliceRequest;
 import jacobian.model.Slices;
 import jacobian.model.SlicesRequest;
-import java.net.http.HttpClient;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
@@ -38,7 +37,6 @@ public final class Solver {
   private Solver(String url) {
     client = new ApiClient();
     client.updateBaseUri(url);
-    client.setHttpClientBuilder(HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1));
     graphs = new GraphsApi(client);
     sessions = new SessionsApi(client);
     jacobians = new JacobiansApi(client);
