@@ -18,6 +18,8 @@ from service.lazy.evaluator import Evaluator
 
 PAGE_BYTES = 4 << 20
 """What a page holds at most, for all xs; a row is never divided."""
+MEMORY_PAGE = 4096
+"""What memory comes in: a row that is written touches one more of these than it fills."""
 WINDOW_BYTES = 8 << 20
 """What a slice has evaluated and held at once, about: a larger one goes through window by window."""
 
@@ -38,6 +40,7 @@ class Page:
         first: the number of the first.
         arrays: for each x `[R, N]`, or `[B, R, N]` with a batch.
         valid: which rows are there, `[R]`.
+        row_bytes: what one row takes of memory, at most.
         pins: requests and flights that need it now.
         stays: whether it is kept once nobody needs it, as long as there is room.
     """
@@ -45,13 +48,15 @@ class Page:
     first: int
     arrays: tuple[np.ndarray, ...]
     valid: np.ndarray
+    row_bytes: int
     pins: int = 0
     stays: bool = False
 
     @property
     def nbytes(self) -> int:
-        """What it takes of the budget."""
-        return sum(a.nbytes for a in self.arrays) + self.valid.nbytes
+        """What it takes of memory: no more than its rows, since the rest of a new array was never touched."""
+        whole = sum(a.nbytes for a in self.arrays)
+        return min(whole, int(np.count_nonzero(self.valid)) * self.row_bytes) + self.valid.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +253,9 @@ class Rows:
                     kept[local] = values[here]
                 else:
                     kept[:, local] = values[:, here]
+            before = page.nbytes
             page.valid[local] = True
+            self._cache.grow(page.nbytes - before)
 
     def make_page(self, number: int) -> Page:
         """A page without a valid row."""
@@ -259,6 +266,7 @@ class Rows:
             first,
             tuple(np.empty((*lead, o.size), o.dtype) for o in self.operands),
             np.zeros(count, bool),
+            self.row_bytes + MEMORY_PAGE * len(self.operands) * (self._samples or 1),
         )
 
 
@@ -304,6 +312,11 @@ class RowCache:
             self._bytes += page.nbytes
         self._pages.move_to_end((rows, number))
         return page
+
+    def grow(self, size: int) -> None:
+        """Pages take so many bytes more."""
+        self._bytes += size
+        self.trim()
 
     def trim(self) -> None:
         """Let go of pages until the rest fits the budget."""
