@@ -16,7 +16,7 @@ class Http1(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; an offer of HTTP/2 in a request's headers gets a name that the parser does not know."""
-        begins = self.cycle is None or self.cycle.response_complete
+        begins = getattr(self.cycle, "response_complete", True)
         if begins and b"h2c" in data:
             head, end, body = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"x-upgrade", head) + end + body

@@ -132,6 +132,20 @@ async def test_a_failure_reaches_all_who_wait_and_leaves_what_was_evaluated() ->
     np.testing.assert_array_equal(got, matrix.jacobians[0])
 
 
+async def test_rows_far_apart_do_not_drive_the_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page takes what its rows take, not what it could hold."""
+    monkeypatch.setattr(lazy_rows, "PAGE_BYTES", 1024)
+    monkeypatch.setattr(lazy_rows, "MEMORY_PAGE", 0)
+    cache = RowCache(4200)
+    near, far = Matrix(jacobian(32, 8)), Matrix(jacobian(256, 8, seed=1))
+    await take(block_of(cache, near, "near"), ":")
+    _, *counts = await take(block_of(cache, far, "far"), "::16")
+    assert counts == [16, 0]
+    for matrix, key, index, rows in ((near, "near", ":", 32), (far, "far", "::16", 16)):
+        _, *counts = await take(block_of(cache, matrix, key), index)
+        assert counts == [0, rows]
+
+
 async def test_the_least_recently_used_pages_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lazy_rows, "PAGE_BYTES", 1024)
     cache = RowCache(4200)
