@@ -5,6 +5,7 @@ TORCH ?= torch==2.13.0
 IMAGE ?= jacobian-service
 TEST_PROCESSES ?= 2
 BIN := .venv/bin
+PIP := $(BIN)/pip install --no-compile
 PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: help demo serve test test-slow test-clients lint lint-openapi check format openapi docs lock image clean
@@ -65,16 +66,16 @@ clean: ## Remove the environment and what tools left
 
 .venv/stamp: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install $(TORCH)
-	$(BIN)/pip install --editable .
+	$(PIP) $(TORCH)
+	$(PIP) --editable .
 	@touch $@
 
 .venv/test-stamp: .venv/stamp
-	$(BIN)/pip install --editable ".[test]"
+	$(PIP) --editable ".[test]"
 	@touch $@
 
 .venv/clients-stamp: .venv/test-stamp
-	$(BIN)/pip install --editable ".[clients]"
+	$(PIP) --editable ".[clients]"
 	@touch $@
 
 .venv/npm-stamp: .venv/test-stamp tests/clients/package.json tests/clients/package-lock.json

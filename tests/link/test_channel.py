@@ -27,14 +27,16 @@ MESSAGES = [
     messages.Open(messages.Question(POINT, messages.Content(b"model", ("x",)))),
     messages.Rows(messages.Question(POINT), FUNCTION, (0, 5)),
     messages.Values(messages.Question(POINT), ("y",)),
-    messages.Product(messages.Question(POINT), "jvp", ("y",), ("x",), ("x",), True),
+    messages.Product(messages.Question(POINT), ("y",), ("x",), (), ("x",), True),
+    messages.Check(messages.Question(POINT), ("y",), ("x",), ("x",), ("y",)),
     messages.Cancel(7),
     messages.Ready("cuda:0"),
     messages.Beat(),
     messages.Compiled(b"model", INFO),
-    messages.Opened((messages.ValueInfo("y", "float64", ()),)),
-    messages.RowsPart((0, 5), True, 0.5),
-    messages.Done(("y",)),
+    messages.Opened((messages.ValueInfo("y", "float64", ()),), True),
+    messages.RowsPart((0, 5), True, 0.5, 0.25),
+    messages.Checked(1e-16),
+    messages.Done(("y",), 0.5),
     messages.Missing(),
     messages.Refused("invalid-graph", "why", (("/nodes/0", "there"),)),
 ]
@@ -64,7 +66,7 @@ def test_frames_come_out_as_they_went_in(sent, cut):
 
 def test_bfloat16_and_strided_arrays():
     bfloat16 = np.arange(6).astype(DTYPES["bfloat16"].numpy).reshape(2, 3)
-    stream = b"".join(bytes(p) for p in codec.encode(1, messages.Done(("a", "b")), [bfloat16.T, np.arange(9.0)[::-2]]))
+    stream = b"".join(bytes(p) for p in codec.encode(1, messages.Done(("a", "b"), 0.5), [bfloat16.T, np.arange(9.0)[::-2]]))
     ((_, _, (a, b)),) = FrameReader().feed(stream)
     np.testing.assert_array_equal(a.astype(float), bfloat16.T.astype(float))
     np.testing.assert_array_equal(b, [8, 6, 4, 2, 0])
@@ -84,10 +86,10 @@ async def test_a_large_array_goes_both_ways_and_the_end_is_noticed():
             frames = worker.receive(wait=True)
         worker.send(*frames[0])
 
-    server.send(9, messages.Done(("a",)), [array])
+    server.send(9, messages.Done(("a",), 0.5), [array])
     await asyncio.to_thread(echo)
     request, message, (back,) = await asyncio.wait_for(got.get(), 10)
-    assert (request, message) == (9, messages.Done(("a",)))
+    assert (request, message) == (9, messages.Done(("a",), 0.5))
     np.testing.assert_array_equal(back, array)
     theirs.close()
     await asyncio.wait_for(closed.wait(), 10)
