@@ -66,7 +66,8 @@ def test_frames_come_out_as_they_went_in(sent, cut):
 
 def test_bfloat16_and_strided_arrays():
     bfloat16 = np.arange(6).astype(DTYPES["bfloat16"].numpy).reshape(2, 3)
-    stream = b"".join(bytes(p) for p in codec.encode(1, messages.Done(("a", "b"), 0.5), [bfloat16.T, np.arange(9.0)[::-2]]))
+    arrays = [bfloat16.T, np.arange(9.0)[::-2]]
+    stream = b"".join(bytes(p) for p in codec.encode(1, messages.Done(("a", "b"), 0.5), arrays))
     ((_, _, (a, b)),) = FrameReader().feed(stream)
     np.testing.assert_array_equal(a.astype(float), bfloat16.T.astype(float))
     np.testing.assert_array_equal(b, [8, 6, 4, 2, 0])
