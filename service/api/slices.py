@@ -1,6 +1,7 @@
 """Slices of Jacobians and Hessians."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -52,6 +53,8 @@ LARGEST_REVISION = 2**63 - 1
 OFFERED = tuple(NEGOTIATED)
 OFFERED_TO_ONE = (*OFFERED, SAFETENSORS)
 OFFERED_TO_SEVERAL = (JSON, SAFETENSORS)
+WIDTHS = (200, 4000)
+"""Of pictures, in pixels."""
 SLOW = LARGE + 1
 """What is written slowly is written apart, however small it is."""
 PHASES = ("queue", "forward", "rows")
@@ -111,9 +114,6 @@ def _form(call: Call, fixed: Representation | None) -> Form:
     return Form(representation, representation.media_type, check=check)
 
 
-WIDTHS = (200, 4000)
-
-
 def _picture(width: int | None) -> Representation:
     if width is None:
         return PNG
@@ -139,7 +139,7 @@ async def _one(call: Call, place: Place, wanted: Wanted, form: Form, if_none_mat
     async def work(session: Session) -> tuple[LazySlice, SliceResult | None, float | None]:
         lazy = derivatives.slice(session, wanted)
         if form.cached_only:
-            return lazy, await apart(_size(lazy), lazy.known), None
+            return lazy, await lazy.known(), None
         if not_modified(if_none_match, _etag(lazy, representation)):
             return lazy, None, None
         residual = await derivatives.check(session, wanted) if form.check else None
@@ -164,8 +164,7 @@ async def _one(call: Call, place: Place, wanted: Wanted, form: Form, if_none_mat
 
 async def _streamed(call: Call, lazy: LazySlice, form: Form, headers: Mapping[str, str]) -> Answer | Streamed:
     """A large slice, sent while later rows are evaluated. What fails before its first rows are there is a problem."""
-    if form.representation.head is None:
-        raise NotAcceptable(f"{form.media_type} cannot be streamed")
+    assert form.representation.head is not None  # noqa: S101
     head = form.representation.head(lazy.dtype, lazy.shape)
     tally = lazy.expected
     headers = {
@@ -184,8 +183,9 @@ async def _streamed(call: Call, lazy: LazySlice, form: Form, headers: Mapping[st
 
 
 async def _bytes(lazy: LazySlice) -> AsyncGenerator[Buffer, None]:
-    async for part in lazy.parts():
-        yield np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+    async with aclosing(lazy.parts()) as parts:
+        async for part in parts:
+            yield np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
 
 
 def _size(lazy: LazySlice) -> int:

@@ -140,7 +140,7 @@ class Block:
         with self._rows.pinned(rows) as pages:
             await self._rows.fill(pages, rows, self._evaluator)
 
-    def known(self, selection: Selection) -> tuple[np.ndarray, np.ndarray]:
+    async def known(self, selection: Selection) -> tuple[np.ndarray, np.ndarray]:
         """The selected values as far as their rows are cached (else zero), and where that is so; nothing is evaluated.
 
         Raises:
@@ -152,11 +152,14 @@ class Block:
         if not there.any():
             return values, np.zeros(selection.shape, bool)
         places, start = np.flatnonzero(there), 0
-        for piece in selection.only(places).pieces(self._rows.window):
-            stop = start + piece.rows.size
-            with self._rows.pinned(piece.distinct, keep=False) as pages:
-                values[_at(selection.joint, places[start:stop])] = self._take(piece, pages)
-            start = stop
+        present = selection.only(places)
+        with self._rows.pinned(present.distinct, keep=False):
+            for piece in present.pieces(self._rows.window):
+                stop = start + piece.rows.size
+                with self._rows.pinned(piece.distinct, keep=False) as pages:
+                    values[_at(selection.joint, places[start:stop])] = self._take(piece, pages)
+                start = stop
+                await asyncio.sleep(0)
         return values, np.broadcast_to(_along(there, selection), selection.shape)
 
     async def _part(self, selection: Selection, keep: bool) -> tuple[np.ndarray, Tally]:

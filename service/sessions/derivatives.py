@@ -76,9 +76,9 @@ class LazySlice:
         array, tally = await self._block.slice(self._selection)
         return self._result(array, tally, None)
 
-    def known(self) -> SliceResult:
+    async def known(self) -> SliceResult:
         """What is known of the slice without evaluating anything. Raises: TooLarge."""
-        array, known = self._block.known(self._selection)
+        array, known = await self._block.known(self._selection)
         return self._result(array, Tally(0, len(self.rows) - self.expected.computed), known)
 
     async def parts(self) -> AsyncGenerator[np.ndarray, None]:

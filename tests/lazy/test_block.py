@@ -151,7 +151,7 @@ def test_what_is_known_is_what_was_evaluated(
             await block.fill(np.array([row]))
         evaluated, held = list(matrix.evaluated), cache.bytes
         selection = block.select(",".join(map(word, index)) or "()")
-        values, known = block.known(selection)
+        values, known = await block.known(selection)
         np.testing.assert_array_equal(known, np.asarray(marks[index]), strict=True)
         np.testing.assert_array_equal(values, np.asarray(np.where(marks, dense, 0)[index]), strict=True)
         assert (matrix.evaluated, cache.bytes) == (evaluated, held)
@@ -339,7 +339,7 @@ async def test_looking_at_what_is_cached_drives_nothing_out() -> None:
     await take(block_of(cache, others, "others"), ":")
     await take(block_of(cache, matrix, "seen"), "0:4")
     block = block_of(cache, matrix, "seen")
-    _, known = block.known(block.select("::3"))
+    _, known = await block.known(block.select("::3"))
     assert known[:, 0].nonzero()[0].tolist() == [0, 1]
     assert (await take(block_of(cache, others, "others"), ":"))[1:] == (0, 12)
 
@@ -353,5 +353,5 @@ async def test_a_row_above_the_limit_is_refused() -> None:
     with pytest.raises(errors.TooLarge):
         await block.fill(np.array([0]))
     with pytest.raises(errors.TooLarge):
-        block.known(block.select(":"))
+        await block.known(block.select(":"))
     assert matrix.evaluated == []
