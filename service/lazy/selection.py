@@ -34,6 +34,7 @@ class Selection:
         rest: what NumPy applies to the fetched array, which has the block's rank, to give the result.
         row_axis: the axis of the block that counts rows, None where it has one row.
         joint: the axis of the result that counts rows, None where it has one row at most.
+        listed: whether the index's list, if it has one, is that of the rows.
         canonical: a text that is equal for indices that say the same of this block.
     """
 
@@ -44,6 +45,7 @@ class Selection:
     rest: Index
     row_axis: int | None
     joint: int | None
+    listed: bool
     canonical: str
 
     def pieces(self, most: int) -> Iterator["Selection"]:
@@ -59,14 +61,13 @@ class Selection:
         if self.row_axis is None or self.joint is None:
             return self
         rows = self.rows[places]
-        listed = isinstance(self.fetch[self.row_axis], np.ndarray)
         return replace(
             self,
             shape=(*self.shape[: self.joint], rows.size, *self.shape[self.joint + 1 :]),
             rows=rows,
             distinct=np.unique(rows),
             fetch=(*self.fetch[: self.row_axis], rows, *self.fetch[self.row_axis + 1 :]),
-            rest=tuple(list(range(rows.size)) if listed and isinstance(e, list) else e for e in self.rest),
+            rest=tuple(list(range(rows.size)) if self.listed and isinstance(e, list) else e for e in self.rest),
         )
 
     def of(self, block: np.ndarray) -> np.ndarray:
@@ -100,7 +101,9 @@ def select(index: Index, shape: Shape, row_axis: int | None) -> Selection:
     else:
         rows = np.arange(shape[row_axis], dtype=np.int64)[fetch[row_axis]]
     joint = axes.index(row_axis) if row_axis is not None and row_axis in axes else None
-    return Selection(result, rows, np.unique(rows), fetch, _rest(index), row_axis, joint, _canonical(fetch, axes))
+    listed = row_axis is not None and isinstance(fetch[row_axis], np.ndarray)
+    canonical = _canonical(fetch, axes)
+    return Selection(result, rows, np.unique(rows), fetch, _rest(index), row_axis, joint, listed, canonical)
 
 
 def _by_axis(index: Index, shape: Shape) -> tuple[AxisEntry, ...]:
