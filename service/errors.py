@@ -21,6 +21,11 @@ class Fault:
     detail: str
 
 
+def pointer(start: str, *parts: str | int) -> str:
+    """A JSON pointer (RFC 6901) below another."""
+    return "/".join((start, *(str(part).replace("~", "~0").replace("/", "~1") for part in parts)))
+
+
 class Problem(Exception):
     """The base of all problems; itself never raised.
 

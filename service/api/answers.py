@@ -307,7 +307,7 @@ def evaluation(view: EvaluationView, problem: Problem | None) -> Evaluation:
     described: Evaluation = {
         "id": view.id,
         "session_id": view.session_id,
-        "revision": view.slice.revision or 0,
+        "revision": view.revision,
         "y": view.slice.names["y"],
         "index": view.slice.index,
         "state": view.state,

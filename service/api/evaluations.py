@@ -14,13 +14,13 @@ from service.api.responses import EVENTS, Answer, Buffer, Streamed, json_answer
 from service.api.sessions import SESSION
 from service.errors import Busy, InvalidIndex, InvalidRequest, NotFound, ShapeMismatch, TooLarge, UnsupportedMediaType
 from service.sessions.evaluations import Evaluation
-from service.sessions.session import OWN, Wanted
+from service.sessions.session import Wanted
 
 
 async def start_evaluation(call: Call) -> Answer:
     """Begin one."""
     wanted = await call.json(EvaluationRequest, _wanted)
-    evaluation = await call.services.evaluations.start(call.tenant, call.path["session_id"], wanted, OWN)
+    evaluation = await call.services.evaluations.start(call.tenant, call.path["session_id"], wanted)
     return json_answer(_answer(call, evaluation), 202, {"Location": f"/v1/evaluations/{quote(evaluation.id)}"})
 
 

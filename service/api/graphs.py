@@ -5,7 +5,7 @@ from typing import Any
 from service.api import answers
 from service.api.bodies import DEFINITIONS
 from service.api.operations import Body, Call, Operation, Success
-from service.api.reading import apart, check, media_type_of, parse_json, pointer, read_body
+from service.api.reading import apart, check, media_type_of, parse_json, read_body
 from service.api.responses import JSON, OCTETS, Answer, json_answer
 from service.errors import (
     Busy,
@@ -18,6 +18,7 @@ from service.errors import (
     UnsupportedMediaType,
     UnsupportedOperator,
     WorkerLost,
+    pointer,
 )
 
 EXPRESSION = {"format": "expression", "outputs": {"y": "tanh(W @ x + b)"}}

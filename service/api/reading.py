@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
 from service.api.parsing import loads
-from service.errors import Fault, InvalidRequest, TooLarge, UnsupportedMediaType
+from service.errors import Fault, InvalidRequest, TooLarge, UnsupportedMediaType, pointer
 from service.tensors import wire
 
 T = TypeVar("T")
@@ -192,11 +192,6 @@ def tensors(values: Mapping[str, Any], at: str, limits: ApiLimits) -> dict[str, 
         name: wire.decode(value, pointer(at, name), elements=limits.tensor_elements, rank=limits.tensor_rank)
         for name, value in values.items()
     }
-
-
-def pointer(start: str, *parts: str | int) -> str:
-    """A JSON pointer (RFC 6901) below another."""
-    return "/".join((start, *(str(part).replace("~", "~0").replace("/", "~1") for part in parts)))
 
 
 def _faults(found: Sequence[ErrorDetails], schema: Any, at: str) -> Iterator[Fault]:

@@ -14,9 +14,9 @@ from starlette.requests import Request
 
 from service.api.bodies import GRAPHS, SessionFiles, SessionPart
 from service.api.graphs import check_graph
-from service.api.reading import ApiLimits, apart, check, check_headers, parse_json, pointer, read_pieces, tensors
+from service.api.reading import ApiLimits, apart, check, check_headers, parse_json, read_pieces, tensors
 from service.api.responses import FORM
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, pointer
 from service.tensors.files import read_arrays
 from service.tensors.wire import Given
 

@@ -159,4 +159,4 @@ class Builder:
 
 def pointer(output: str) -> str:
     """Where an output's expression stands in the request."""
-    return "/outputs/" + output.replace("~", "~0").replace("/", "~1")
+    return errors.pointer("/outputs", output)

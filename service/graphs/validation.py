@@ -41,8 +41,7 @@ class Place:
 
     def below(self, *steps: str | int) -> str:
         """The pointer to something in the graph; the graph's own where the request does not spell it out."""
-        escaped = (str(s).replace("~", "~0").replace("/", "~1") for s in steps)
-        return self.pointer + "".join(f"/{s}" for s in escaped) if self.readable else self.pointer
+        return errors.pointer(self.pointer, *steps) if self.readable else self.pointer
 
     def body(self, position: int, node: onnx.NodeProto, attribute: str) -> "Place":
         """The place of a node's subgraph."""

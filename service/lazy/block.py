@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeVar
 
 import numpy as np
 
 from service import errors
 from service.lazy.evaluator import Evaluator
 from service.lazy.index import parse
-from service.lazy.rows import Page, Rows, Tally
+from service.lazy.rows import Page, Rows, Tally, started
 from service.lazy.selection import Selection, Shape, select
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +110,11 @@ class Block:
         self._check_size(0, selection.shape)
         keep = self._rows.fits(len(selection.distinct))
         pieces = selection.pieces(self._rows.window)
-        coming = _started(self._part(next(pieces), keep))
+        coming = started(self._part(next(pieces), keep))
         try:
             for piece in pieces:
                 part = await coming
-                coming = _started(self._part(piece, keep))
+                coming = started(self._part(piece, keep))
                 yield part
             yield await coming
         finally:
@@ -211,10 +208,3 @@ def _along(marks: np.ndarray, selection: Selection) -> np.ndarray:
     if selection.joint is None:
         return marks[:1].reshape(())
     return marks.reshape(-1, *(1,) * (len(selection.shape) - selection.joint - 1))
-
-
-def _started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """A task whose failure is no news if nobody waits for it any more."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return task

@@ -7,14 +7,17 @@ that are evaluating some of them, and starts one flight for the rest; so no row 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from service.lazy.evaluator import Evaluator
+
+T = TypeVar("T")
 
 PAGE_BYTES = 4 << 20
 """What a page holds at most, for all xs; a row is never divided."""
@@ -68,6 +71,13 @@ class Tally:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task whose failure is no news if nobody waits for it any more."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
+
+
 class Flight:
     """An evaluation that is under way, for as many requests as wait for its rows; without any, it is cancelled."""
 
@@ -77,8 +87,7 @@ class Flight:
         self._pending = set(missing)
         self._waiting = 0
         self._moved = asyncio.Event()
-        self._task = asyncio.create_task(self._fly(missing))
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._task = started(self._fly(missing))
 
     @property
     def timings(self) -> Mapping[str, float]:

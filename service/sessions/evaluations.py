@@ -13,7 +13,7 @@ import numpy as np
 from service import errors
 from service.sessions.derivatives import Derivatives, LazySlice
 from service.sessions.registry import Sessions
-from service.sessions.session import Place, Wanted
+from service.sessions.session import OWN, Wanted
 from service.sessions.spec import Session
 
 State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -41,8 +41,9 @@ class Evaluation:
     Attributes:
         id: begins with the session's id.
         session_id: the session.
+        revision: the session's, at which it is evaluated.
         tenant: whose it is.
-        slice: what is evaluated, at the revision that it began with.
+        slice: what is evaluated.
         state: how it stands.
         done: rows that are cached by now, of those that the slice touches.
         created_at: when it was asked for.
@@ -52,6 +53,7 @@ class Evaluation:
 
     def __init__(self, tenant: str, session: Session, wanted: LazySlice, now: float) -> None:
         self.session_id = session.record.id
+        self.revision = session.record.revision
         self.id = f"{self.session_id}.{secrets.token_urlsafe(9)}"
         self.tenant = tenant
         self.slice = wanted
@@ -121,7 +123,7 @@ class Evaluations:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
-    async def start(self, tenant: str, session_id: str, wanted: Wanted, place: Place) -> Evaluation:
+    async def start(self, tenant: str, session_id: str, wanted: Wanted) -> Evaluation:
         """Begin the evaluation of a slice at the session's present revision.
 
         Raises:
@@ -137,9 +139,10 @@ class Evaluations:
         async def begin(session: Session) -> Evaluation:
             return Evaluation(tenant, session, self._derivatives.slice(session, wanted), self._clock())
 
-        evaluation = await self._sessions.at(tenant, session_id, place, begin)
+        evaluation = await self._sessions.at(tenant, session_id, OWN, begin)
         self._known[evaluation.id] = evaluation
-        self._tasks[evaluation.id] = asyncio.create_task(self._run(evaluation))
+        task = self._tasks[evaluation.id] = asyncio.create_task(self._run(evaluation))
+        task.add_done_callback(lambda _: self._tasks.pop(evaluation.id))
         return evaluation
 
     def get(self, tenant: str, evaluation_id: str) -> Evaluation:
@@ -191,7 +194,6 @@ class Evaluations:
             evaluation.enter("failed", self._clock(), failure)
         finally:
             evaluation.enter("cancelled", self._clock())
-            del self._tasks[evaluation.id]
 
 
 async def _evaluate(evaluation: Evaluation) -> None:

@@ -34,7 +34,7 @@ def bind(info: GraphInfo, given: Mapping[str, Given], dtype: str | None, precisi
     for name, value in known.items():
         if name not in given:
             continue
-        pointer = _pointer(name, "inputs")
+        pointer = errors.pointer("/inputs", name)
         wanted = value.dtype or (dtype_of(given[name].array).name if given[name].typed else dtype or "float64")
         values[name] = _settle(given[name], wanted, precision, pointer)
         _check_shape(value, values[name].shape, sizes, pointer)
@@ -56,7 +56,7 @@ def rebind(
     for name, value in given.items():
         declared = known[name]
         before = current.get(name)
-        pointer = _pointer(name, member)
+        pointer = errors.pointer("", member, name)
         wanted = declared.dtype or (dtype_of(before).name if before is not None else "float64")
         values[name] = _settle(value, wanted, precision, pointer)
         if before is not None and values[name].shape != before.shape:
@@ -89,7 +89,7 @@ def settle_vectors(
     vectors = {}
     leads: set[int | None] = set()
     for name, value in given.items():
-        pointer = _pointer(name, what)
+        pointer = errors.pointer("", what, name)
         info = infos.get(name)
         if info is None or info.dtype is None:
             raise errors.InvalidRequest(f"{name} is none of {', '.join(infos)}", pointer)
@@ -128,21 +128,19 @@ def _settle(given: Given, dtype: str, precision: str, pointer: str) -> np.ndarra
     return settle(given, dtype, pointer)
 
 
-def _pointer(name: str, member: str) -> str:
-    return f"/{member}/" + name.replace("~", "~0").replace("/", "~1")
-
-
 def _check_names(
     given: Mapping[str, Given], known: Mapping[str, ValueInfo], needed: Sequence[str], member: str
 ) -> None:
     listed = ", ".join(known) or "none"
     faults = [
-        errors.Fault(_pointer(name, member), f"the graph has no input {name}; its inputs are {listed}")
+        errors.Fault(errors.pointer("", member, name), f"the graph has no input {name}; its inputs are {listed}")
         for name in given
         if name not in known
     ]
     faults += [
-        errors.Fault(_pointer(name, member), f"the input {name} has no value") for name in needed if name not in given
+        errors.Fault(errors.pointer("", member, name), f"the input {name} has no value")
+        for name in needed
+        if name not in given
     ]
     if faults:
         raise errors.InvalidRequest("; ".join(f.detail for f in faults), faults=faults)

@@ -135,11 +135,11 @@ def _read_safetensors(file: BinaryIO, pointer: str, limits: _Limits) -> dict[str
     if length > DIRECTORY_BYTES:
         raise errors.TooLarge(f"the header has {length} bytes; the limit is {DIRECTORY_BYTES}", pointer)
     header = _header(file.read(length), pointer)
-    offsets = {name: _offsets(entry, below(pointer, name)) for name, entry in header.items()}
+    offsets = {name: _offsets(entry, errors.pointer(pointer, name)) for name, entry in header.items()}
     arrays = {}
     at = 0
     for name, (begin, end) in sorted(offsets.items(), key=lambda item: item[1]):
-        where = below(pointer, name)
+        where = errors.pointer(pointer, name)
         entry = header[name]
         dtype = SAFETENSORS.get(str(entry.get("dtype")))
         if dtype is None:
@@ -172,7 +172,7 @@ def _header(text: bytes, pointer: str) -> dict[str, dict[str, object]]:
     header.pop("__metadata__", None)
     for name, entry in header.items():
         if not isinstance(entry, dict):
-            raise errors.InvalidRequest("a tensor's entry in the header is an object", below(pointer, name))
+            raise errors.InvalidRequest("a tensor's entry in the header is an object", errors.pointer(pointer, name))
     return header
 
 
@@ -191,7 +191,7 @@ def _read_npz(file: BinaryIO, pointer: str, limits: _Limits) -> dict[str, Given]
     with _damage(pointer), zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
-            where = below(pointer, name)
+            where = errors.pointer(pointer, name)
             if name == member.filename or name in arrays:
                 raise errors.InvalidRequest("the members of a .npz file end with .npy, and each stands once", where)
             if member.compress_type not in ZIP_COMPRESSIONS:
@@ -263,8 +263,3 @@ def _foreign(name: str, where: str) -> errors.InvalidRequest:
 
 def _too_large(limits: _Limits, where: str) -> errors.TooLarge:
     return errors.TooLarge(f"the arrays have more than {limits.total} bytes together; that is the limit", where)
-
-
-def below(pointer: str, name: str) -> str:
-    """The JSON pointer (RFC 6901) to a member."""
-    return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"

@@ -109,7 +109,7 @@ def _decode_object(value: dict[str, object], pointer: str, elements: int, rank: 
         if member not in MEMBERS:
             raise errors.InvalidRequest(
                 f"a tensor has no member {member!r}; it has {', '.join(MEMBERS)}",
-                f"{pointer}/{member.replace('~', '~0').replace('/', '~1')}",
+                errors.pointer(pointer, member),
             )
     if ("data" in value) == ("base64" in value):
         raise errors.InvalidRequest("a tensor has either data or base64", pointer)
