@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Lifespan
 
 from service import __version__
-from service.api import around, document, evaluations, pages, products, slices
+from service.api import around, document, evaluations, pages, products, slices, steps
 from service.api import graphs as graph_operations
 from service.api import sessions as session_operations
 from service.api.operations import Operation, Services
@@ -20,6 +20,7 @@ from service.api.telemetry import Frame
 
 OPERATIONS: tuple[Operation, ...] = (
     *slices.OPERATIONS,
+    *steps.OPERATIONS,
     *products.OPERATIONS,
     *evaluations.OPERATIONS,
     *session_operations.OPERATIONS,

@@ -10,13 +10,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.api.access import tenant_of
-from service.api.reading import ApiLimits, apart, check, parse_json, read_body, read_query
+from service.api.connection import while_connected
+from service.api.reading import ApiLimits, apart, check, choice, parse_json, read_body, read_query
 from service.api.responses import JSON, OCTETS, Answer, Streamed
 from service.errors import Internal, InvalidRequest, Problem
 from service.sessions.derivatives import Derivatives
 from service.sessions.evaluations import Evaluations
 from service.sessions.graphs import Graphs
 from service.sessions.registry import Sessions
+from service.sessions.session import Place
+from service.sessions.spec import Session
 
 T = TypeVar("T")
 
@@ -50,6 +53,26 @@ class Call:
     def header(self, name: str) -> str | None:
         """A header of the request."""
         return self.request.headers.get(name)
+
+    @property
+    def base64(self) -> bool:
+        """Whether tensors are wanted as base64. Raises: InvalidRequest: `encoding` is something else."""
+        return choice(self.query, "encoding", ("base64",)) is not None
+
+    @property
+    def check(self) -> bool:
+        """Whether the adjoint identity is to be checked. Raises: InvalidRequest: `check` is neither true nor false."""
+        return choice(self.query, "check", ("true", "false")) == "true"
+
+    async def at(self, place: Place, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Compute something at the session of the path, as long as the client is there.
+
+        Raises:
+            ClientDisconnect: it has left.
+            Problem: what `Sessions.at` refuses.
+        """
+        computed = self.services.sessions.at(self.tenant, self.path["session_id"], place, work)
+        return await while_connected(self.request.receive, computed)
 
     async def json(self, schema: Any, then: Callable[[Any], T]) -> T:
         """The body as JSON of a schema, and what is made of it, off the event loop where it is large.

@@ -9,14 +9,13 @@ import numpy as np
 import orjson
 
 from service.api.bodies import HvpRequest, JvpRequest, VjpRequest
-from service.api.connection import while_connected
 from service.api.encoders import json_text
+from service.api.headers import origin, timed_whole
 from service.api.operations import Body, Call, Operation, Success
 from service.api.places import matching, place_of
-from service.api.reading import apart, choice, tensors
-from service.api.responses import JSON, Answer, server_timing
-from service.api.sessions import ENCODING, ENCODINGS, IF_MATCH, SESSION, WORKER
-from service.api.slices import CHECK, PHASES
+from service.api.reading import apart, tensors
+from service.api.responses import JSON, Answer
+from service.api.sessions import CHECK, ENCODING, IF_MATCH, SESSION, WORKER
 from service.errors import (
     InvalidRequest,
     NotDifferentiable,
@@ -83,8 +82,7 @@ class _Asked:
 
 def _handler(kind: Kind) -> Callable[[Call], Awaitable[Answer]]:
     async def handler(call: Call) -> Answer:
-        base64 = choice(call.query, "encoding", ENCODINGS) is not None
-        check = choice(call.query, "check", ("true", "false")) == "true"
+        base64, check = call.base64, call.check
         limits, require = call.services.limits, matching(call)
         derivatives = call.services.derivatives
 
@@ -103,19 +101,12 @@ def _handler(kind: Kind) -> Callable[[Call], Awaitable[Answer]]:
             residual = await kind.check(derivatives, session, asked.y, asked.vectors) if check else None
             return products, outputs, residual
 
-        products, outputs, residual = await while_connected(
-            call.request.receive, call.services.sessions.at(call.tenant, call.path["session_id"], asked.place, work)
-        )
+        products, outputs, residual = await call.at(asked.place, work)
         began = perf_counter()
         size = sum(array.nbytes for array in (*products.arrays.values(), *outputs.values()))
         text = await apart(size, lambda: _text(products, outputs if asked.outputs else None, base64))
-        timings = {phase: products.timings.get(phase, 0.0) for phase in PHASES}
-        headers = {"Server-Timing": server_timing({**timings, "encode": perf_counter() - began})}
-        if products.revision is not None:
-            headers["Jacobian-Revision"] = str(products.revision)
-        if residual is not None:
-            headers["Jacobian-Check"] = f"{residual:.3e}"
-        return Answer([text], JSON, headers=headers)
+        timing = timed_whole(products.timings, perf_counter() - began)
+        return Answer([text], JSON, headers={**timing, **origin(products.revision, residual)})
 
     return handler
 

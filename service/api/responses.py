@@ -98,11 +98,6 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
     return Answer([orjson.dumps(value)], JSON, status, headers)
 
 
-def server_timing(timings: Mapping[str, float]) -> str:
-    """The value of `Server-Timing` for seconds by phase."""
-    return ", ".join(f"{phase};dur={1000 * seconds:.3f}" for phase, seconds in timings.items())
-
-
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
 

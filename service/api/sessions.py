@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 from service.api import answers, conditions
 from service.api.bodies import GRAPHS, InputsUpdate, SessionCreate, SessionOptions
-from service.api.connection import while_connected
 from service.api.graphs import EXPRESSION, check_graph
+from service.api.headers import origin
 from service.api.operations import Body, Call, Operation, Parameter, Success
 from service.api.places import matching
-from service.api.reading import apart, choice, integer, media_type_of, tensors
+from service.api.reading import apart, integer, media_type_of, tensors
 from service.api.responses import FORM, JSON, Answer, json_answer
 from service.api.uploads import read_session_form
 from service.errors import (
@@ -37,7 +37,13 @@ ENCODING = Parameter(
     "`base64` puts the bytes of tensors in the place of their numbers; JSON answers only.",
     {"$ref": "#/components/schemas/Encoding"},
 )
-ENCODINGS = ("base64",)
+CHECK = Parameter(
+    "check",
+    "query",
+    "`true` adds `Jacobian-Check`: the relative residual of the adjoint identity at random vectors, one pushforward "
+    "against one pullback.",
+    {"type": "boolean"},
+)
 IF_MATCH = Parameter(
     "If-Match",
     "header",
@@ -107,14 +113,10 @@ async def set_inputs(call: Call) -> Answer:
 
 async def get_output(call: Call) -> Answer:
     """The value of an output."""
-    base64 = choice(call.query, "encoding", ENCODINGS) is not None
-    derivatives, y = call.services.derivatives, call.path["y"]
-    work = call.services.sessions.at(
-        call.tenant, call.path["session_id"], OWN, lambda session: derivatives.output(session, y)
-    )
-    revision, array = await while_connected(call.request.receive, work)
+    base64, y = call.base64, call.path["y"]
+    revision, array = await call.at(OWN, lambda session: call.services.derivatives.output(session, y))
     text = await apart(array.nbytes, lambda: wire.encode(array, base64))
-    return Answer([text], JSON, headers={"Jacobian-Revision": str(revision)})
+    return Answer([text], JSON, headers=origin(revision, None))
 
 
 def _session(view: SessionView, status: int = 200, headers: dict[str, str] | None = None) -> Answer:

@@ -1,6 +1,6 @@
 """Slices of Jacobians and Hessians."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,10 +8,8 @@ from math import prod
 from time import perf_counter
 
 import numpy as np
-import orjson
 
 from service.api.accept import choose
-from service.api.bodies import SlicesRequest
 from service.api.conditions import not_modified
 from service.api.connection import while_connected
 from service.api.encoders import (
@@ -22,43 +20,33 @@ from service.api.encoders import (
     NEGOTIATED,
     NPY,
     PNG,
-    SAFETENSORS,
     Representation,
-    json_text,
     png,
-    safetensors_file,
 )
-from service.api.operations import Body, Call, Operation, Parameter, Success
-from service.api.places import matching, place_of
+from service.api.headers import counted, described, origin, timed, timed_whole
+from service.api.operations import Call, Operation, Parameter, Success
 from service.api.reading import LARGE, apart, choice, integer
-from service.api.responses import CSV, JSON, OCTETS, Answer, Buffer, Streamed, server_timing
-from service.api.sessions import ENCODING, ENCODINGS, IF_MATCH, SESSION, WORKER
+from service.api.responses import CSV, JSON, OCTETS, Answer, Buffer, Streamed
+from service.api.sessions import CHECK, ENCODING, SESSION, WORKER
 from service.errors import (
     InvalidIndex,
     InvalidRequest,
     NotAcceptable,
     NotDifferentiable,
-    PreconditionFailed,
     RevisionPassed,
     ShapeMismatch,
     TooLarge,
-    UnsupportedMediaType,
 )
 from service.sessions.derivatives import LazySlice
 from service.sessions.session import OWN, Place, SliceResult, Wanted
 from service.sessions.spec import Session
-from service.tensors.dtypes import dtype_of
 
 LARGEST_REVISION = 2**63 - 1
 OFFERED = tuple(NEGOTIATED)
-OFFERED_TO_ONE = (*OFFERED, SAFETENSORS)
-OFFERED_TO_SEVERAL = (JSON, SAFETENSORS)
 WIDTHS = (200, 4000)
 """Of pictures, in pixels."""
 SLOW = LARGE + 1
 """What is written slowly is written apart, however small it is."""
-PHASES = ("queue", "forward", "rows")
-"""What happens to a slice before it is encoded; 0 s where it was not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +79,13 @@ def _get(hessian: bool, fixed: Representation | None) -> Callable[[Call], Awaita
         )
         revision = integer(query, "revision", 1, LARGEST_REVISION)
         place = OWN if revision is None else Place(require=partial(_require, revision))
-        return await _one(call, place, wanted, _form(call, fixed), call.header("If-None-Match"))
+        return await answer_slice(call, place, wanted, _form(call, fixed), call.header("If-None-Match"))
 
     return handler
 
 
 def _form(call: Call, fixed: Representation | None) -> Form:
-    base64 = choice(call.query, "encoding", ENCODINGS) is not None
-    check = _checked(call)
+    base64, check = call.base64, call.check
     cached_only = choice(call.query, "cached", ("only",)) is not None
     width = integer(call.query, "width", *WIDTHS)
     if fixed is not None:
@@ -120,10 +107,6 @@ def _picture(width: int | None) -> Representation:
     return replace(PNG, name=f"png{width}", encode=partial(png.encode, width=width))
 
 
-def _checked(call: Call) -> bool:
-    return choice(call.query, "check", ("true", "false")) == "true"
-
-
 def _require(wanted: int, current: int) -> None:
     """Hold the session against the revision that is asked for."""
     if wanted < current:
@@ -132,7 +115,9 @@ def _require(wanted: int, current: int) -> None:
         raise InvalidRequest(f"revision {wanted} has not come; the session is at {current}", "#/query/revision")
 
 
-async def _one(call: Call, place: Place, wanted: Wanted, form: Form, if_none_match: str | None) -> Answer | Streamed:
+async def answer_slice(
+    call: Call, place: Place, wanted: Wanted, form: Form, if_none_match: str | None
+) -> Answer | Streamed:
     """One slice in one representation."""
     derivatives, representation = call.services.derivatives, form.representation
 
@@ -146,20 +131,18 @@ async def _one(call: Call, place: Place, wanted: Wanted, form: Form, if_none_mat
         streams = representation.head is not None and lazy.streams
         return lazy, None if streams else await lazy.evaluate(), residual
 
-    lazy, result, residual = await while_connected(
-        call.request.receive, call.services.sessions.at(call.tenant, call.path["session_id"], place, work)
-    )
+    lazy, result, residual = await call.at(place, work)
     etag = _etag(lazy, representation)
-    checked = {} if residual is None else {"Jacobian-Check": f"{residual:.3e}"}
+    headers = {**_tags(form, etag), **origin(lazy.revision, residual), **described(lazy.shape, lazy.dtype)}
     if result is not None:
         began = perf_counter()
         size = SLOW if representation.slow else result.array.nbytes
         body = await apart(size, lambda: representation.encode(result))
-        headers = {**_tags(form, etag), **checked, **_headers(result, perf_counter() - began)}
-        return Answer(body, form.media_type, headers=headers)
+        took = {**counted(result.computed, result.cached), **timed_whole(result.timings, perf_counter() - began)}
+        return Answer(body, form.media_type, headers={**headers, **took})
     if not_modified(if_none_match, etag):
         return Answer(status=304, headers=_tags(form, etag))
-    return await _streamed(call, lazy, form, {**_tags(form, etag), **checked})
+    return await _streamed(call, lazy, form, headers)
 
 
 async def _streamed(call: Call, lazy: LazySlice, form: Form, headers: Mapping[str, str]) -> Answer | Streamed:
@@ -170,10 +153,8 @@ async def _streamed(call: Call, lazy: LazySlice, form: Form, headers: Mapping[st
     headers = {
         **headers,
         "Content-Length": str(len(head) + _size(lazy)),
-        **_described(lazy.revision, lazy.shape, lazy.dtype),
-        "Jacobian-Rows-Computed": str(tally.computed),
-        "Jacobian-Rows-Cached": str(tally.cached),
-        "Server-Timing": server_timing({"queue": 0.0, "forward": 0.0}),
+        **counted(tally.computed, tally.cached),
+        **timed({"queue": 0.0, "forward": 0.0}),
     }
     if call.request.method == "HEAD":
         return Answer(headers={**headers, "Content-Type": form.media_type})
@@ -201,115 +182,6 @@ def _tags(form: Form, etag: str) -> dict[str, str]:
     return {"Cache-Control": "no-store"} if form.cached_only else {"ETag": etag, "Vary": "Accept"}
 
 
-def _described(revision: int | None, shape: Sequence[int], dtype: np.dtype) -> dict[str, str]:
-    own = {} if revision is None else {"Jacobian-Revision": str(revision)}
-    return {
-        **own,
-        "Jacobian-Shape": ",".join(map(str, shape)),
-        "Jacobian-Dtype": dtype_of(np.empty(0, dtype)).name,
-    }
-
-
-def _headers(result: SliceResult, encode: float) -> dict[str, str]:
-    timings = {phase: result.timings.get(phase, 0.0) for phase in PHASES}
-    return {
-        **_described(result.revision, result.array.shape, result.array.dtype),
-        "Jacobian-Rows-Computed": str(result.computed),
-        "Jacobian-Rows-Cached": str(result.cached),
-        "Server-Timing": server_timing({**timings, "encode": encode}),
-    }
-
-
-# --- several slices --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a solver asks for at once."""
-
-    place: Place
-    slices: tuple[Wanted, ...]
-    outputs: tuple[str, ...]
-
-
-async def evaluate_slices(call: Call) -> Answer | Streamed:
-    """Several slices and values, perhaps at new inputs."""
-    base64 = choice(call.query, "encoding", ENCODINGS) is not None
-    step = await _step(call)
-    one = len(step.slices) == 1 and not step.outputs
-    media_type = choose(call.header("Accept") or "", OFFERED_TO_ONE if one else OFFERED_TO_SEVERAL)
-    if media_type == SAFETENSORS:
-        return await _several(call, step, SAFETENSORS, base64)
-    if media_type == JSON:
-        return await _several(call, step, JSON, base64)
-    form = Form(NEGOTIATED[media_type], media_type, check=_checked(call))
-    return await _one(call, step.place, step.slices[0], form, None)
-
-
-async def evaluate_slices_safetensors(call: Call) -> Answer:
-    """The same as a safetensors file."""
-    return await _several(call, await _step(call), SAFETENSORS, base64=False, sent_as=OCTETS)
-
-
-async def _step(call: Call) -> Step:
-    limits, require = call.services.limits, matching(call)
-
-    def read(body: SlicesRequest) -> Step:
-        wanted = tuple(
-            Wanted(s.get("y"), s.get("x"), s.get("index"), place=f"/slices/{at}") for at, s in enumerate(body["slices"])
-        )
-        return Step(place_of(body, limits, require), wanted, tuple(body.get("outputs", ())))
-
-    return await call.json(SlicesRequest, read)
-
-
-async def _several(call: Call, step: Step, media_type: str, base64: bool, sent_as: str | None = None) -> Answer:
-    derivatives, check = call.services.derivatives, _checked(call)
-
-    async def work(session: Session) -> tuple[int | None, list[SliceResult], dict[str, np.ndarray], float | None]:
-        lazy = [derivatives.slice(session, wanted) for wanted in step.slices]
-        results, outputs = await derivatives.step(session, lazy, step.outputs)
-        residuals = [await derivatives.check(session, wanted) for wanted in step.slices] if check else []
-        return session.revision, results, outputs, max(residuals, default=None)
-
-    revision, results, outputs, residual = await while_connected(
-        call.request.receive, call.services.sessions.at(call.tenant, call.path["session_id"], step.place, work)
-    )
-
-    def write() -> Sequence[Buffer]:
-        if media_type == SAFETENSORS:
-            return safetensors_file.encode(results, outputs, revision)
-        return [_envelope(revision, results, outputs, base64)]
-
-    began = perf_counter()
-    body = await apart(sum(a.nbytes for a in (*outputs.values(), *(r.array for r in results))), write)
-    timings = {phase: max((r.timings.get(phase, 0.0) for r in results), default=0.0) for phase in PHASES}
-    headers = {
-        "Jacobian-Rows-Computed": str(sum(r.computed for r in results)),
-        "Jacobian-Rows-Cached": str(sum(r.cached for r in results)),
-        "Server-Timing": server_timing({**timings, "encode": perf_counter() - began}),
-    }
-    if len(results) == 1:
-        headers |= _described(None, results[0].array.shape, results[0].array.dtype)
-        headers["ETag"] = f'W/"{results[0].etag}.envelope{"64" if base64 else ""}"'
-    if revision is not None:
-        headers["Jacobian-Revision"] = str(revision)
-    if residual is not None:
-        headers["Jacobian-Check"] = f"{residual:.3e}"
-    return Answer(body, sent_as or media_type, headers=headers)
-
-
-def _envelope(
-    revision: int | None, results: Sequence[SliceResult], outputs: Mapping[str, np.ndarray], base64: bool
-) -> bytes:
-    slices = b",".join(json_text.text(result, base64) for result in results)
-    return b'{"revision":%b,"outputs":%b,"slices":[%b]}' % (
-        orjson.dumps(revision),
-        json_text.tensors(outputs, base64),
-        slices,
-    )
-
-
 # --- what the document says of them ----------------------------------------------------------------------------------
 
 
@@ -317,14 +189,7 @@ def _name(name: str, description: str) -> Parameter:
     return Parameter(name, "query", description, {"type": "string"})
 
 
-CHECK = Parameter(
-    "check",
-    "query",
-    "`true` adds `Jacobian-Check`: the relative residual of the adjoint identity at random vectors, one pushforward "
-    "against one pullback.",
-    {"type": "boolean"},
-)
-_HEADERS = (
+SLICE_HEADERS = (
     "ETag",
     "Jacobian-Revision",
     "Jacobian-Shape",
@@ -416,7 +281,7 @@ def _operations(
                 _IF_NONE_MATCH,
             ),
             successes=(
-                Success(200, "The slice.", schema if fixed is None else None, _HEADERS, media_type=media_type),
+                Success(200, "The slice.", schema if fixed is None else None, SLICE_HEADERS, media_type=media_type),
                 Success(304, "The client has the slice already.", headers=("ETag",), empty=True),
             ),
             problems=(
@@ -434,55 +299,7 @@ def _operations(
     )
 
 
-_STEP = {
-    "slices": {"slices": [{"y": "y", "x": "x", "index": "0"}, {"y": "y", "x": "x", "index": ":,0"}]},
-    "step": {"slices": [{"y": "y", "x": "x"}], "inputs": {"x": [1.5, 2.5]}, "outputs": ["y"]},
-    "elsewhere": {"slices": [{"y": "y", "x": "x", "index": "0"}], "at": {"x": [0.5, 0.5]}},
-}
-_STEP_MEANING = (
-    "`inputs` moves the session first, as `set_inputs` does, once all that is asked for is evaluated: a solver's step "
-    "in one round trip. `at` computes at other values and changes nothing of the session; `revision` is null then."
-)
-_STEP_PROBLEMS = (
-    *SESSION,
-    InvalidIndex,
-    ShapeMismatch,
-    NotDifferentiable,
-    PreconditionFailed,
-    NotAcceptable,
-    TooLarge,
-    UnsupportedMediaType,
-    *WORKER,
-)
-
 OPERATIONS = (
     *_operations(False, "jacobian", "JacobianSlice", _JACOBIAN_MEANING, _JACOBIAN_NAMES),
-    Operation(
-        id="evaluate_slices",
-        method="POST",
-        path="/v1/sessions/{session_id}/jacobian",
-        tag="jacobians",
-        summary="Several slices at once, perhaps at new inputs",
-        description=f"{_STEP_MEANING} Answers JSON; by `Accept` {SAFETENSORS}, and one slice without outputs in any "
-        "media type of `get_jacobian`.",
-        handler=evaluate_slices,
-        parameters=(ENCODING, CHECK, IF_MATCH),
-        body=Body("SlicesRequest", "The slices, and where they are evaluated.", _STEP),
-        successes=(Success(200, "The slices in the order asked.", "Slices", _HEADERS),),
-        problems=_STEP_PROBLEMS,
-    ),
-    Operation(
-        id="evaluate_slices_safetensors",
-        method="POST",
-        path="/v1/sessions/{session_id}/jacobian.safetensors",
-        tag="jacobians",
-        summary="Several slices at once as a safetensors file",
-        description=f"Keys `slices.0` and so on, `outputs.` and a name; `revision` in the metadata. {_STEP_MEANING}",
-        handler=evaluate_slices_safetensors,
-        parameters=(ENCODING, CHECK, IF_MATCH),
-        body=Body("SlicesRequest", "The slices, and where they are evaluated.", _STEP),
-        successes=(Success(200, "A safetensors file.", None, _HEADERS, media_type=OCTETS),),
-        problems=_STEP_PROBLEMS,
-    ),
     *_operations(True, "hessian", "HessianSlice", _HESSIAN_MEANING, _HESSIAN_NAMES),
 )
