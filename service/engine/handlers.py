@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from service.link.messages import Limits, Message, Question, ValueInfo
 
 Answer: TypeAlias = tuple[Message, Sequence[np.ndarray]]
 Answers: TypeAlias = Iterator[Answer]
+Handler: TypeAlias = Callable[..., Answers]
+"""`(worker, point, message, vectors, forward)`: the arrays beside the message without the point's values, and the
+seconds of its forward pass."""
 
 
 class Worker:
@@ -44,8 +47,19 @@ class Worker:
         Raises:
             Problem: it cannot be done; the rest of the answers will not come.
         """
-        handler: Callable[[Worker, Any, Sequence[np.ndarray]], Answers] = _HANDLERS[type(message)]
-        return handler(self, message, arrays)
+        if isinstance(message, messages.Compile):
+            yield compile_graph(message.source, self.limits, message.names), ()
+            return
+        began = time.perf_counter()
+        handler: Handler = _HANDLERS[type(message)]
+        question: Question = message.question  # type: ignore[union-attr]  # what is handled is about a point
+        count = len(question.content.inputs) if question.content else 0
+        vectors, inputs = arrays[: len(arrays) - count], arrays[len(arrays) - count :]
+        point = self.point(question, inputs)
+        if point is None:
+            yield messages.Missing(), ()
+            return
+        yield from handler(self, point, message, vectors, time.perf_counter() - began)
 
     def free(self) -> None:
         """Let go of everything that is held: memory is short."""
@@ -66,59 +80,41 @@ class Worker:
         return self._points.put(question.point, Point(model, given))
 
 
-def compiles(worker: Worker, message: messages.Compile, arrays: Sequence[np.ndarray]) -> Answers:
-    """One validated model of a graph."""
-    yield compile_graph(message.source, worker.limits, message.names), ()
-
-
-def opens(worker: Worker, message: messages.Open, arrays: Sequence[np.ndarray]) -> Answers:
+def opens(
+    worker: Worker, point: Point, message: messages.Open, vectors: Sequence[np.ndarray], forward: float
+) -> Answers:
     """Dtypes and shapes of a point's outputs."""
-    point = worker.point(message.question, arrays)
-    if point is None:
-        yield messages.Missing(), ()
-        return
     infos = (ValueInfo(n, str(v.dtype)[len("torch.") :], tuple(v.shape)) for n, v in point.values.items())
     yield messages.Opened(tuple(infos), not point.program.value_dependent), ()
 
 
-def rows(worker: Worker, message: messages.Rows, arrays: Sequence[np.ndarray]) -> Answers:
+def rows(
+    worker: Worker, point: Point, message: messages.Rows, vectors: Sequence[np.ndarray], forward: float
+) -> Answers:
     """Rows, batch by batch."""
-    began = time.perf_counter()
-    point = worker.point(message.question, arrays)
-    if point is None:
-        yield messages.Missing(), ()
-        return
-    left, forward = len(message.rows), time.perf_counter() - began
-    began += forward
+    left, began = len(message.rows), time.perf_counter()
     for part, found in sweeps.evaluate(worker.pullbacks, point, message.function, message.rows):
         left -= len(part)
         yield messages.RowsPart(part, not left, time.perf_counter() - began, forward), found
         began, forward = time.perf_counter(), 0.0
 
 
-def values(worker: Worker, message: messages.Values, arrays: Sequence[np.ndarray]) -> Answers:
+def values(
+    worker: Worker, point: Point, message: messages.Values, vectors: Sequence[np.ndarray], forward: float
+) -> Answers:
     """Values of outputs."""
-    began = time.perf_counter()
-    point = worker.point(message.question, arrays)
-    if point is None:
-        yield messages.Missing(), ()
-        return
     found = [to_numpy(point.values[n]) for n in message.outputs]
-    yield messages.Done(message.outputs, 0.0, time.perf_counter() - began), found
+    yield messages.Done(message.outputs, 0.0, forward), found
 
 
-def product(worker: Worker, message: messages.Product, arrays: Sequence[np.ndarray]) -> Answers:
+def product(
+    worker: Worker, point: Point, message: messages.Product, vectors: Sequence[np.ndarray], forward: float
+) -> Answers:
     """A VJP, a JVP or a Hessian's product."""
     began = time.perf_counter()
-    cotangents, tangents, inputs = _split(arrays, len(message.cotangents), len(message.tangents))
-    point = worker.point(message.question, inputs)
-    if point is None:
-        yield messages.Missing(), ()
-        return
-    forward = time.perf_counter() - began
-    to_tensor = point.program.model.tensor
-    by_y = {n: to_tensor(a) for n, a in zip(message.cotangents, cotangents, strict=True)}
-    by_x = {n: to_tensor(a) for n, a in zip(message.tangents, tangents, strict=True)}
+    tensors = [point.program.model.tensor(v) for v in vectors]
+    by_y = dict(zip(message.cotangents, tensors, strict=False))
+    by_x = dict(zip(message.tangents, tensors[len(by_y) :], strict=True))
     if by_y and by_x:
         found = products.hvp(point, by_y, by_x, message.xs, message.batched)
     elif by_y:
@@ -126,34 +122,24 @@ def product(worker: Worker, message: messages.Product, arrays: Sequence[np.ndarr
     else:
         found = products.jvp(point, by_x, message.ys, message.batched)
     arrays = [to_numpy(v) for v in found.values()]
-    yield messages.Done(tuple(found), time.perf_counter() - began - forward, forward), arrays
+    yield messages.Done(tuple(found), time.perf_counter() - began, forward), arrays
 
 
-def check(worker: Worker, message: messages.Check, arrays: Sequence[np.ndarray]) -> Answers:
+def check(
+    worker: Worker, point: Point, message: messages.Check, vectors: Sequence[np.ndarray], forward: float
+) -> Answers:
     """The residual of the adjoint identity."""
-    cotangents, _, inputs = _split(arrays, len(message.cotangents), 0)
-    point = worker.point(message.question, inputs)
-    if point is None:
-        yield messages.Missing(), ()
-        return
     ys = [y for y in message.ys if point.values[y].is_floating_point()]
     function = point.forward(ys, message.xs)
     if message.x1s:
-        given = {n: point.program.model.tensor(a) for n, a in zip(message.cotangents, cotangents, strict=True)}
+        given = {n: point.program.model.tensor(v) for n, v in zip(message.cotangents, vectors, strict=True)}
         weights = given or {y: torch.ones_like(point.values[y]) for y in ys}
         function = products.gradient(point, weights, message.x1s, message.xs)
     residual = products.adjoint_residual(function, tuple(point.inputs[x] for x in message.xs)) if ys else 0.0
     yield messages.Checked(residual), ()
 
 
-def _split(
-    arrays: Sequence[np.ndarray], first: int, second: int
-) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[np.ndarray]]:
-    return arrays[:first], arrays[first : first + second], arrays[first + second :]
-
-
-_HANDLERS: dict[type, Any] = {
-    messages.Compile: compiles,
+_HANDLERS: dict[type, Handler] = {
     messages.Open: opens,
     messages.Rows: rows,
     messages.Values: values,
